@@ -1,0 +1,178 @@
+"""Carry out a plan: stream, seal, publish; either every output appears or none."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+
+from release.engine.kernel import TensorResult
+from release.engine.measure import Deviation
+from release.engine.plan import INGREDIENTS_KEY, OutputPlan, Plan, ingredients_text
+from release.engine.seal import DataHasher, Seal, Sealer
+from release.engine.stream import Pass, run_workers
+from release.formats.header import TensorEntry
+from release.formats.output import OutputFile, require_space
+from release.numeric.digest import tensor_set_digest
+
+Advance = Callable[[int], None]
+"""Progress: called with bytes done, from any thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReport:
+    """What is known of one finished output."""
+
+    plan: OutputPlan
+    seal: Seal
+    tensor_digests: dict[str, str]
+    deviation: Deviation
+    components: dict[str, Deviation]
+
+    @property
+    def tensor_set_xxh3_128(self) -> str:
+        """Digest of the output's tensors, whatever their order in a file."""
+        return _tensor_set(
+            (entry, self.tensor_digests[entry.name]) for entry in self.plan.entries
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What is known after a pass. `ingredients` maps name to tensor set digest."""
+
+    outputs: tuple[OutputReport, ...]
+    ingredients: dict[str, str]
+
+
+def total_nbytes(plan: Plan) -> int:
+    """Return the bytes that `execute` reports as progress: read, then read back."""
+    return plan.read_nbytes + plan.write_nbytes
+
+
+def check_space(plan: Plan) -> None:
+    """Refuse when the outputs do not fit on their file systems.
+
+    Raises:
+        NoSpaceError: With the bytes needed and free.
+    """
+    by_folder = sorted(plan.outputs, key=lambda output: output.path.parent)
+    for folder, outputs in groupby(by_folder, key=lambda output: output.path.parent):
+        require_space(folder, sum(output.nbytes for output in outputs))
+
+
+def execute(
+    plan: Plan, *, threads: int, advance: Advance, overwrite: bool = False
+) -> PassReport:
+    """Make every output of `plan` and give it its name.
+
+    Args:
+        plan: What to do. Its ingredients are open, its folders exist.
+        threads: Worker threads, from 1.
+        advance: Progress.
+        overwrite: Whether outputs may replace existing files.
+
+    Raises:
+        ValueRangeError: A value that is not finite, or too large for a target.
+        InputError: An ingredient changed or became shorter meanwhile.
+        OutputError: The target exists, or cannot be written; nothing is left.
+    """
+    check_space(plan)
+    torch.set_num_threads(1)  # one chunk is one core's work; the workers are ours
+    inputs = [ingredient.checkpoint.path.stat() for ingredient in plan.ingredients]
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(
+                OutputFile.create(
+                    output.path, output.nbytes, overwrite=overwrite, inputs=inputs
+                )
+            )
+            for output in plan.outputs
+        ]
+        results, data_digests = _stream(plan, files, threads=threads, advance=advance)
+        ingredients = _ingredient_digests(plan, results)
+        sealers = [
+            Sealer(output, file, data_sha256, _target_digests(results, number))
+            for number, (output, file, data_sha256) in enumerate(
+                zip(plan.outputs, files, data_digests, strict=True)
+            )
+        ]
+        for sealer in sealers:
+            sealer.write_header({INGREDIENTS_KEY: ingredients_text(ingredients)})
+        seals = _seal_all(sealers, advance)
+        for file in files:
+            file.publish()
+    reports = (
+        _report(output, seals[number], results, number)
+        for number, output in enumerate(plan.outputs)
+    )
+    return PassReport(tuple(reports), ingredients)
+
+
+def _stream(
+    plan: Plan, files: Sequence[OutputFile], *, threads: int, advance: Advance
+) -> tuple[list[TensorResult], list[str]]:
+    state = Pass(plan, files, advance)
+    hashers = [
+        DataHasher(file, frontier)
+        for file, frontier in zip(files, state.frontiers, strict=True)
+    ]
+    run_workers(state, [hasher.follow for hasher in hashers], threads=threads)
+    results = state.results()
+    for ingredient in plan.ingredients:
+        ingredient.checkpoint.check_unchanged()
+    return results, [hasher.hexdigest() for hasher in hashers]
+
+
+def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str, str]:
+    parts: dict[str, list[tuple[TensorEntry, str]]] = {
+        ingredient.name: [] for ingredient in plan.ingredients
+    }
+    for job, result in zip(plan.jobs, results, strict=True):
+        for operand, digest in zip(job.operands, result.operand_digests, strict=True):
+            name = plan.ingredients[operand.ingredient].name
+            parts[name].append((operand.entry, digest))
+    return {name: _tensor_set(part) for name, part in parts.items()}
+
+
+def _tensor_set(tensors: Iterable[tuple[TensorEntry, str]]) -> str:
+    return tensor_set_digest(
+        (entry.name, entry.dtype, entry.shape, digest) for entry, digest in tensors
+    )
+
+
+def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, str]:
+    return {result.name: result.target_digests[number] for result in results}
+
+
+def _seal_all(sealers: Sequence[Sealer], advance: Advance) -> list[Seal]:
+    """Seal all outputs at once: each is bound by one thread's SHA-256."""
+    stopped = threading.Event()
+    with ThreadPoolExecutor(len(sealers), "krelease-seal") as pool:
+        try:
+            futures = [pool.submit(sealer.seal, advance, stopped) for sealer in sealers]
+            return [future.result() for future in futures]
+        except BaseException:
+            stopped.set()
+            raise
+
+
+def _report(
+    output: OutputPlan, seal: Seal, results: Sequence[TensorResult], number: int
+) -> OutputReport:
+    by_component: dict[str, list[Deviation]] = {}
+    for result in sorted(results, key=lambda result: result.name):
+        by_component.setdefault(result.component, []).append(result.deviations[number])
+    components = {
+        name: Deviation.total(parts) for name, parts in sorted(by_component.items())
+    }
+    return OutputReport(
+        plan=output,
+        seal=seal,
+        tensor_digests=_target_digests(results, number),
+        deviation=Deviation.total(components.values()),
+        components=components,
+    )

@@ -1,0 +1,259 @@
+"""The arithmetic of a pass: one tensor at a time, in chunks that stay in the cache.
+
+For every element: w = c1*x1 + c2*x2 + ..., each product and each sum a float64
+operation of its own (no fused multiply-add, whose use would depend on the processor),
+in the order of the operands, then one rounding to each target dtype.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from release.engine.measure import Chunk, Deviation
+from release.engine.plan import Operand, Target, TensorJob
+from release.formats.checkpoint import Checkpoint
+from release.formats.output import OutputFile
+from release.numeric.cast import (
+    F16_OVERFLOW,
+    TORCH_DTYPES,
+    bytes_of,
+    mend_subnormals,
+    narrow,
+    sticky_float32,
+    widen,
+)
+from release.numeric.digest import Xxh3Bits128
+from release.numeric.dtype import Dtype
+
+CHUNK_ELEMENTS: Final = 64 * 1024
+"""Elements computed at once: the float64 buffers of a chunk fit a core's cache."""
+
+_COPY_NBYTES: Final = 4 * 1024 * 1024
+_MAX_ELEMENT_NBYTES: Final = 8
+_WIDE: Final = {Dtype.F32, Dtype.F64}
+"""Targets rounded from the float64 result itself, not by way of float32."""
+
+
+@dataclass(slots=True)
+class TensorResult:
+    """What was measured while one tensor was made.
+
+    `operand_digests` and `target_digests` are xxh3_128 in hex, in the job's order;
+    `problems` holds one line for each reason why the tensor must not be published.
+    """
+
+    name: str
+    component: str
+    operand_digests: list[str] = field(default_factory=list)
+    target_digests: list[str] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Kernel:
+    """Reused buffers and the loop over a tensor's chunks; one for each thread.
+
+    Args:
+        inputs: Checkpoints that operands refer to by number.
+        names: Their names, for messages.
+        outputs: Files that targets refer to by number.
+        advance: Called with the bytes read after each chunk; may raise to stop.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Checkpoint],
+        names: Sequence[str],
+        outputs: Sequence[OutputFile],
+        advance: Callable[[int], None],
+    ) -> None:
+        self._inputs = inputs
+        self._names = names
+        self._outputs = outputs
+        self._advance = advance
+        self._raw = torch.empty(CHUNK_ELEMENTS * _MAX_ELEMENT_NBYTES, dtype=torch.uint8)
+        self._raw_bytes = bytes_of(self._raw)
+        self._value = torch.empty(CHUNK_ELEMENTS, dtype=torch.float32)
+        self._sum = torch.empty(CHUNK_ELEMENTS, dtype=torch.float64)
+        self._term = torch.empty(CHUNK_ELEMENTS, dtype=torch.float64)
+        self._bits = torch.empty(CHUNK_ELEMENTS, dtype=torch.int64)
+        self._back = torch.empty(CHUNK_ELEMENTS, dtype=torch.float32)
+
+    def run(self, job: TensorJob) -> TensorResult:
+        """Make one tensor and write it to every target."""
+        return self._copy(job) if job.copied else self._compute(job)
+
+    def _compute(self, job: TensorJob) -> TensorResult:
+        result = TensorResult(job.name, job.component)
+        read = [Xxh3Bits128() for _ in job.operands]
+        written = [Xxh3Bits128() for _ in job.targets]
+        result.deviations = [Deviation(job.n_elements) for _ in job.targets]
+        rounded = [
+            torch.empty(
+                min(CHUNK_ELEMENTS, job.n_elements), dtype=TORCH_DTYPES[target.dtype]
+            )
+            for target in job.targets
+        ]
+        needs_mending = any(target.dtype is Dtype.BF16 for target in job.targets)
+        for start in range(0, job.n_elements, CHUNK_ELEMENTS):
+            count = min(CHUNK_ELEMENTS, job.n_elements - start)
+            exact, value = self._combine(job, start, count, read)
+            if exact is not None and needs_mending:
+                mend_subnormals(exact, value)
+            chunk = Chunk(start, value, exact, *_range(value))
+            problem = self._problem(job, chunk)
+            if problem:
+                result.problems.append(problem)
+                break
+            for number, target in enumerate(job.targets):
+                out = rounded[number][:count]
+                self._write(chunk, target, out, written[number])
+                result.deviations[number].add(chunk, out, self._back[:count])
+        result.operand_digests = [digest.hexdigest() for digest in read]
+        result.target_digests = [digest.hexdigest() for digest in written]
+        return result
+
+    def _problem(self, job: TensorJob, chunk: Chunk) -> str:
+        """Say why this chunk must not be published; empty when it may."""
+        if not math.isfinite(chunk.low + chunk.high):
+            return self._blame(job, chunk.start, chunk.value.numel())
+        narrowest = any(target.dtype is Dtype.F16 for target in job.targets)
+        if narrowest and chunk.magnitude >= F16_OVERFLOW:
+            return f"reaches {chunk.magnitude:.6g}, beyond F16's 65504"
+        return ""
+
+    def _write(
+        self, chunk: Chunk, target: Target, out: Tensor, digest: Xxh3Bits128
+    ) -> None:
+        """Round a chunk into `out` and write it to its place."""
+        if chunk.exact is not None and target.dtype in _WIDE:
+            out.copy_(chunk.exact)
+        else:
+            narrow(chunk.value, out)
+        payload = bytes_of(out)
+        digest.update(payload)
+        self._outputs[target.output].write_at(
+            target.offset + chunk.start * out.element_size(), payload
+        )
+
+    def _combine(
+        self, job: TensorJob, start: int, count: int, digests: Sequence[Xxh3Bits128]
+    ) -> tuple[Tensor | None, Tensor]:
+        """Return the chunk as float64 (None if float32 is exact) and as float32."""
+        value, total = self._value[:count], self._sum[:count]
+        if _is_plain(job.operands):
+            raw = self._read(job.operands[0], start, count, digests[0])
+            widen(raw, value)
+            return None, value
+        is_first = True
+        for operand, digest in zip(job.operands, digests, strict=True):
+            raw = self._read(operand, start, count, digest)
+            if operand.coefficient == 0.0:
+                continue
+            term = total if is_first else self._term[:count]
+            if raw.dtype in {torch.float32, torch.float64}:
+                term.copy_(raw)
+            else:
+                widen(raw, value)
+                term.copy_(value)
+            _accumulate(total, term, operand.coefficient, is_first=is_first)
+            is_first = False
+        sticky_float32(total, value, self._bits[:count])
+        return total, value
+
+    def _read(
+        self, operand: Operand, start: int, count: int, digest: Xxh3Bits128
+    ) -> Tensor:
+        width = operand.entry.dtype.bits // 8
+        window = self._raw_bytes[: count * width]
+        self._inputs[operand.ingredient].read_into(operand.entry, start * width, window)
+        digest.update(window)
+        self._advance(count * width)
+        return self._raw[: count * width].view(TORCH_DTYPES[operand.entry.dtype])
+
+    def _blame(self, job: TensorJob, start: int, count: int) -> str:
+        """Say which ingredient holds the value that is not finite."""
+        for operand in job.operands:
+            raw = self._read(operand, start, count, Xxh3Bits128())
+            value = self._value[:count]
+            widen(raw, value)
+            bad = ~torch.isfinite(value)
+            if bool(bad.any()) and operand.coefficient != 0.0:
+                index = int(bad.nonzero()[0])
+                kind = "NaN" if math.isnan(float(value[index])) else "infinity"
+                name = self._names[operand.ingredient]
+                return f"{name} holds {kind} at element {start + index:,}"
+        return "the result is beyond float32's range"
+
+    def _copy(self, job: TensorJob) -> TensorResult:
+        result = TensorResult(job.name, job.component)
+        result.deviations = [Deviation(job.n_elements) for _ in job.targets]
+        source, *witnesses = job.operands
+        digest = Xxh3Bits128()
+        for offset in range(0, source.entry.nbytes, _COPY_NBYTES):
+            payload = self._read_bytes(source, offset)
+            digest.update(payload)
+            for target in job.targets:
+                self._outputs[target.output].write_at(target.offset + offset, payload)
+        result.operand_digests.append(digest.hexdigest())
+        result.target_digests = [digest.hexdigest() for _ in job.targets]
+        for witness in witnesses:
+            other = Xxh3Bits128()
+            for offset in range(0, witness.entry.nbytes, _COPY_NBYTES):
+                other.update(self._read_bytes(witness, offset))
+            result.operand_digests.append(other.hexdigest())
+            if _must_agree(source) and other.hexdigest() != digest.hexdigest():
+                result.problems.append(
+                    f"differs between {self._names[source.ingredient]} and "
+                    f"{self._names[witness.ingredient]}"
+                )
+        return result
+
+    def _read_bytes(self, operand: Operand, offset: int) -> bytes:
+        window = bytearray(min(_COPY_NBYTES, operand.entry.nbytes - offset))
+        self._inputs[operand.ingredient].read_into(
+            operand.entry, offset, memoryview(window)
+        )
+        self._advance(len(window))
+        return bytes(window)
+
+
+def _is_plain(operands: Sequence[Operand]) -> bool:
+    """Whether the result is one ingredient's tensor, which float32 holds exactly."""
+    if len(operands) != 1 or operands[0].coefficient != 1.0:
+        return False
+    return operands[0].entry.dtype is not Dtype.F64
+
+
+def _accumulate(
+    total: Tensor, term: Tensor, coefficient: float, *, is_first: bool
+) -> None:
+    """Add `coefficient * term` to `total`; both may be one buffer for the first term.
+
+    A factor of 1 or -1 is exact, so leaving the multiplication out changes no bit.
+    """
+    if coefficient not in {1.0, -1.0}:
+        term.mul_(coefficient)
+    elif is_first and coefficient == -1.0:
+        term.neg_()
+    if is_first:
+        return
+    if coefficient == -1.0:
+        total.sub_(term)
+    else:
+        total.add_(term)
+
+
+def _range(value: Tensor) -> tuple[float, float]:
+    """Return the least and greatest element; NaN where there is one."""
+    low, high = torch.aminmax(value)
+    return float(low), float(high)
+
+
+def _must_agree(source: Operand) -> bool:
+    """Integer buffers must be equal; a float buffer may differ in dtype or value."""
+    return not source.entry.dtype.is_arithmetic

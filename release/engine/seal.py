@@ -1,0 +1,215 @@
+"""From streamed bytes to a finished file: header, durability, read-back.
+
+The header comes last: it carries digests of the data behind it, and until its length is
+written the file begins with zeros, which every reader refuses.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from release.engine.plan import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, OutputPlan
+from release.engine.stream import Frontier
+from release.errors import WriteError, visible
+from release.formats.header import encode_header
+from release.formats.output import OutputFile
+from release.numeric.digest import (
+    CHUNK_NBYTES,
+    Sha256,
+    Xxh3Bits64Chunks,
+    Xxh3Bits128,
+    xxh3_128,
+)
+
+_BLOCK_NBYTES: Final = 4 * CHUNK_NBYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Digests of a finished checkpoint, taken while it was read back.
+
+    `chunks` is xxh3_64 of every `CHUNK_NBYTES` of the file, 16 hex digits each, joined.
+    """
+
+    xxh3_128: str
+    sha256: str
+    data_sha256: str
+    header_xxh3_128: str
+    chunks: str
+
+
+class DataHasher:
+    """SHA-256 of a data section, following the pass from the front.
+
+    Args:
+        file: The output being written.
+        frontier: How far it is complete.
+    """
+
+    def __init__(self, file: OutputFile, frontier: Frontier) -> None:
+        self._file = file
+        self._frontier = frontier
+        self._hash = Sha256()
+
+    def follow(self) -> None:
+        """Hash until the data section is complete; the body of a thread."""
+        position = self._frontier.begin
+        while position < self._frontier.end:
+            reached = self._frontier.wait_beyond(position)
+            for block in _blocks(self._file, position, reached):
+                self._hash.update(block)
+            position = reached
+
+    def hexdigest(self) -> str:
+        """Return the digest, 64 lower hex digits."""
+        return self._hash.hexdigest()
+
+
+class Sealer:
+    """Finishes one output whose data section is complete.
+
+    Args:
+        plan: The plan of the output.
+        file: The output.
+        data_sha256: Of the data section, hex.
+        tensor_digests: xxh3_128 of each tensor as it was written, hex, by name.
+    """
+
+    def __init__(
+        self,
+        plan: OutputPlan,
+        file: OutputFile,
+        data_sha256: str,
+        tensor_digests: Mapping[str, str],
+    ) -> None:
+        self._plan = plan
+        self._file = file
+        self._data_sha256 = data_sha256
+        self._tensor_digests = tensor_digests
+        self._header = b""
+
+    def write_header(self, facts: Mapping[str, str]) -> None:
+        """Fill the placeholders and write the header, its length last of all.
+
+        Args:
+            facts: Metadata that the pass found out beside the digests, each as long as
+                its placeholder.
+        """
+        digests = self._tensor_digests
+        metadata = {
+            **self._plan.metadata,
+            **facts,
+            DATA_SHA256_KEY: f"0x{self._data_sha256}",
+            TENSOR_DIGESTS_KEY: "".join(digests[name] for name in sorted(digests)),
+        }
+        self._header = encode_header(metadata, self._plan.entries)
+        if len(self._header) != self._plan.header_nbytes:
+            raise AssertionError("a placeholder has not the length of its value")
+        self._file.write_at(8, self._header[8:])
+        self._file.write_at(0, self._header[:8])
+
+    def seal(self, on_read: Callable[[int], None], stopped: threading.Event) -> Seal:
+        """Bring the file to the disk, read it back, and compare.
+
+        Args:
+            on_read: Called with bytes read back, from any thread.
+            stopped: Set by whoever wants the work to end early; set here on failure.
+
+        Raises:
+            WriteError: A tensor does not read back as it was written.
+        """
+        self._file.sync()
+        with ThreadPoolExecutor(1, "krelease-sha256") as pool:
+            identity = pool.submit(_sha256, self._file, self._plan.nbytes, stopped)
+            try:
+                whole, chunks = self._read_back(on_read, stopped)
+            except BaseException:
+                stopped.set()
+                raise
+            sha256 = identity.result()
+        return Seal(
+            xxh3_128=whole,
+            sha256=sha256,
+            data_sha256=self._data_sha256,
+            header_xxh3_128=xxh3_128(self._header),
+            chunks=chunks,
+        )
+
+    def _read_back(
+        self, on_read: Callable[[int], None], stopped: threading.Event
+    ) -> tuple[str, str]:
+        """Return xxh3_128 of the file and its chunk digests; check every tensor."""
+        whole = Xxh3Bits128()
+        chunks = Xxh3Bits64Chunks()
+        check = _TensorCheck(self._file, self._plan, self._tensor_digests)
+        for block in _blocks(self._file, 0, self._plan.nbytes):
+            if stopped.is_set():
+                break
+            whole.update(block)
+            chunks.update(block)
+            check.update(block)
+            on_read(len(block))
+        return whole.hexdigest(), "".join(chunks.hexdigests())
+
+
+def _sha256(file: OutputFile, nbytes: int, stopped: threading.Event) -> str:
+    digest = Sha256()
+    for block in _blocks(file, 0, nbytes):
+        if stopped.is_set():
+            break
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class _TensorCheck:
+    """Compares each tensor of a stream of blocks with its digest when written."""
+
+    def __init__(
+        self, file: OutputFile, plan: OutputPlan, expected: Mapping[str, str]
+    ) -> None:
+        self._file = file
+        self._expected = expected
+        self._spans = [
+            (plan.header_nbytes + entry.begin, plan.header_nbytes + entry.end, entry)
+            for entry in plan.entries
+        ]
+        self._number = 0
+        self._position = 0
+        self._digest = Xxh3Bits128()
+
+    def update(self, block: memoryview) -> None:
+        """Take the next block of the file into account."""
+        end = self._position + len(block)
+        while self._number < len(self._spans):
+            first, last, entry = self._spans[self._number]
+            begin = max(first, self._position)
+            if begin >= end and last > end:
+                break
+            stop = min(last, end)
+            self._digest.update(block[begin - self._position : stop - self._position])
+            if last > end:
+                break
+            self._finish(entry.name)
+        self._position = end
+
+    def _finish(self, name: str) -> None:
+        if self._digest.hexdigest() != self._expected[name]:
+            raise WriteError(
+                f"{visible(self._file.path, 1024)}: tensor {visible(name)} does not "
+                "read back as it was written",
+                code="read-back",
+                hint="the disk or its memory is failing; try another disk",
+            )
+        self._digest = Xxh3Bits128()
+        self._number += 1
+
+
+def _blocks(file: OutputFile, begin: int, end: int) -> Iterator[memoryview]:
+    """Yield the bytes from `begin` to `end` (excluded), in a buffer that is reused."""
+    buffer = memoryview(bytearray(min(_BLOCK_NBYTES, max(end - begin, 1))))
+    for position in range(begin, end, _BLOCK_NBYTES):
+        block = buffer[: min(_BLOCK_NBYTES, end - position)]
+        file.read_into(position, block)
+        yield block

@@ -1,0 +1,164 @@
+"""The manifest: everything that was measured about a release, and nothing else.
+
+`manifest.json` is the commit mark of a release folder and the only source of facts for
+cards and reports. Canonical JSON: sorted keys, no floats (figures are decimal strings),
+so equal releases have equal manifests.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from release.errors import IntegrityError, visible
+
+MANIFEST_NAME: Final = "manifest.json"
+SCHEMA: Final = "krelease.manifest/1"
+MAX_MANIFEST_NBYTES: Final = 64 * 1024 * 1024
+
+Xxh128Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Figure = Annotated[str, StringConstraints(pattern=r"^(-?[0-9.]+(e[+-]?[0-9]+)?|inf)$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TensorRecord(_Record):
+    """One tensor of a published checkpoint.
+
+    `offset` is the absolute position of its first byte in the file.
+    """
+
+    name: str
+    dtype: str
+    shape: Annotated[tuple[int, ...], Field(strict=False)]
+    offset: Count
+    nbytes: Count
+    xxh3_128: Xxh128Hex
+
+
+class ParityRecord(_Record):
+    """How far a variant is from the float64 result, over one component or the whole.
+
+    `snr_db` is 20 log10(|w| / |w - w'|) in dB, "inf" when nothing was lost; `clamped`
+    and `flushed` count elements moved to the finite range's edge, and to zero.
+    """
+
+    n_tensors: Count
+    n_elements: Count
+    max_abs_error: Figure
+    snr_db: Figure
+    clamped: Count
+    flushed: Count
+
+
+class FileRecord(_Record):
+    """A file of the release folder. `name` is relative, with no folder part."""
+
+    name: str
+    role: Literal["archive", "card", "licence", "sums"]
+    nbytes: Count
+    xxh3_128: Xxh128Hex
+    sha256: Sha256Hex
+    members: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Names inside, for an archive."""
+
+
+class CheckpointRecord(_Record):
+    """A published checkpoint: one variant of the release.
+
+    `chunks` is one xxh3_64 (16 hex digits) for every `chunk_nbytes` of the file, header
+    included, joined in file order; it locates damage, it never accepts a file.
+    """
+
+    name: str
+    role: Literal["checkpoint"] = "checkpoint"
+    variant: str
+    nbytes: Count
+    xxh3_128: Xxh128Hex
+    sha256: Sha256Hex
+    data_sha256: Sha256Hex
+    header_nbytes: Count
+    header_xxh3_128: Xxh128Hex
+    tensor_set_xxh3_128: Xxh128Hex
+    dtypes: dict[str, Count]
+    parity: ParityRecord
+    components: dict[str, ParityRecord]
+    chunk_nbytes: Count
+    chunks: str
+    tensors: Annotated[tuple[TensorRecord, ...], Field(strict=False)]
+
+
+class IngredientRecord(_Record):
+    """An ingredient as it was read: what its bytes were, not where they lay."""
+
+    name: str
+    title: str
+    nbytes: Count
+    dtypes: dict[str, Count]
+    tensor_set_xxh3_128: Xxh128Hex
+    sha256: Sha256Hex | None = None
+    hub: str | None = None
+    commit: str | None = None
+    licence: str | None = None
+    stand_in: bool = False
+
+
+class RecipeRecord(_Record):
+    """The recipe that was applied. `sha256` is the identity of its canonical form."""
+
+    canonical: str
+    sha256: Sha256Hex
+    convention: str
+    output: str
+    steps: dict[str, str]
+    rows: dict[str, dict[str, str]]
+    """Block name -> ingredient -> exact decimal coefficient."""
+
+
+class Manifest(_Record):
+    """A whole release folder."""
+
+    schema_name: Annotated[Literal["krelease.manifest/1"], Field(alias="schema")]
+    release: str
+    title: str
+    tag: str
+    architecture: str
+    rehearsal: bool
+    """True when an ingredient was a stand-in: not weights to make images with."""
+    recipe: RecipeRecord
+    ingredients: Annotated[tuple[IngredientRecord, ...], Field(strict=False)]
+    checkpoints: Annotated[tuple[CheckpointRecord, ...], Field(strict=False)]
+    files: Annotated[tuple[FileRecord, ...], Field(strict=False)] = ()
+
+    def to_json(self) -> str:
+        """Return the canonical text: sorted keys, one final newline."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and validate a manifest.
+
+    Raises:
+        IntegrityError: Not a manifest of this schema; the message names the key path.
+    """
+    if path.stat().st_size > MAX_MANIFEST_NBYTES:
+        raise IntegrityError(
+            f"{visible(path)}: larger than {MAX_MANIFEST_NBYTES:,} bytes",
+            code="manifest-too-large",
+        )
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise IntegrityError(
+            f"{visible(path)}: {visible(place)}: {visible(first['msg'])}",
+            code="manifest",
+            hint=f"this version reads {SCHEMA}",
+        ) from error

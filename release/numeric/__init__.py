@@ -1,0 +1,1 @@
+"""Numbers: dtypes, exact casts between them, digests of their bytes."""

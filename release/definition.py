@@ -5,12 +5,6 @@ ingredients come from, the licence, the guidance for users. Everything measurabl
 the manifest (`release.manifest`) instead.
 """
 
-import json
-import math
-import tomllib
-from collections.abc import Iterator
-from datetime import date, time
-from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal
 
 from pydantic import (
@@ -18,16 +12,13 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
 )
 
-from release.errors import RecipeError, visible
-from release.recipe.names import suggestion
+from release.errors import UsageError, visible
 from release.recipe.rows import LinearRecipe, fold
-from release.validation import Problem, problems_of, refuse
-from release.variants import PRESETS
 
-MAX_DEFINITION_NBYTES: Final = 1024 * 1024
 MERGED_VAE: Final = "merge"
 """What `recipe.vae` says when the VAE is merged like the rest."""
 
@@ -39,7 +30,7 @@ _SHA256: Final = r"^[0-9a-f]{64}$"
 _LINE: Final = r"^[^\r\n]+$"
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
 
-_MEANINGS: Final = {
+PATTERN_MEANINGS: Final = {
     _NAME: "a letter, then up to 63 letters, digits and underscores",
     _RELEASE_NAME: "up to 64 lower case letters, digits, dots and hyphens",
     _FILE_STEM: "up to 128 letters, digits, dots, hyphens and underscores",
@@ -48,6 +39,7 @@ _MEANINGS: Final = {
     _LINE: "one line that is not empty",
     _DATE: "a date as YYYY-MM-DD",
 }
+"""Every pattern of a definition's texts, in words."""
 
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 ReleaseName = Annotated[str, StringConstraints(pattern=_RELEASE_NAME)]
@@ -194,78 +186,22 @@ class Definition(_Table):
     card: CardFacts = CardFacts()
 
 
-def read_definition(path: Path) -> Definition:
-    """Read, validate and check a definition file.
+def with_repo(definition: Definition, repo: str) -> Definition:
+    """Return the definition with another Hub repository.
 
     Raises:
-        RecipeError: Names the file, the key path, what is there and what is allowed.
-            Codes "definition-file" (not readable, too large, not TOML), "definition"
-            (a value), or those of `release.recipe.rows.fold`.
-    """
-    return parse_definition(read_definition_text(path), origin=str(path))
-
-
-def read_definition_text(path: Path) -> str:
-    """Return the text of a definition file of at most `MAX_DEFINITION_NBYTES`.
-
-    Raises:
-        RecipeError: Code "definition-file".
+        UsageError: `repo` is not of the form OWNER/NAME.
     """
     try:
-        if not path.is_file():
-            raise _file_error(str(path), "is not a file")
-        with path.open("rb") as file:
-            content = file.read(MAX_DEFINITION_NBYTES + 1)
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise _file_error(str(path), error.strerror or "cannot be read") from error
-    except UnicodeDecodeError as error:
-        raise _file_error(str(path), f"is not UTF-8 at byte {error.start}") from error
-    if len(content) > MAX_DEFINITION_NBYTES:
-        raise _file_error(str(path), f"is over {MAX_DEFINITION_NBYTES:,} bytes")
-    return text
-
-
-def parse_definition(text: str, *, origin: str) -> Definition:
-    """Validate and check the TOML text of a definition.
-
-    A date may be a TOML date or text.
-
-    Args:
-        text: TOML.
-        origin: What errors name it by, such as its path.
-
-    Raises:
-        RecipeError: As `read_definition`.
-    """
-    try:
-        document = json.dumps(tomllib.loads(text), default=_date_text)
-    except RecursionError as error:
-        raise _file_error(origin, "is nested too deeply") from error
-    except ValueError as error:
-        raise _file_error(origin, f"is not TOML: {visible(error)}") from error
-    try:
-        definition = Definition.model_validate_json(document, strict=True)
+        TypeAdapter(HubId).validate_python(repo)
     except ValidationError as error:
-        refuse(origin, problems_of(error, Definition, meanings=_MEANINGS))
-        raise
-    check_definition(definition, origin=origin)
-    return definition
-
-
-def check_definition(definition: Definition, *, origin: str) -> None:
-    """Check what one value alone cannot show: names, ranges and the recipe.
-
-    Raises:
-        RecipeError: As `read_definition`.
-    """
-    refuse(origin, list(_problems(definition)))
-    try:
-        linear_recipe(definition)
-    except RecipeError as error:
-        raise RecipeError(
-            f"{visible(origin, 1024)}: {error}", code=error.code, hint=error.hint
+        raise UsageError(
+            f"--repo {visible(repo)}: expected OWNER/NAME",
+            code="repo-id",
+            hint="for example --repo KBlueLeaf/Kohaku-XL-gamma",
         ) from error
+    release = definition.release.model_copy(update={"repo": repo})
+    return definition.model_copy(update={"release": release})
 
 
 def linear_recipe(definition: Definition) -> LinearRecipe:
@@ -281,64 +217,4 @@ def linear_recipe(definition: Definition) -> LinearRecipe:
         convention=recipe.convention,
         ingredient_names=definition.ingredients,
         copied_from={recipe.copy_from, recipe.vae},
-    )
-
-
-def _problems(definition: Definition) -> Iterator[Problem]:
-    yield from _variant_problems(definition.release)
-    yield from _ingredient_problems(definition)
-    usage = definition.usage
-    if usage.min_pixels > usage.max_pixels:
-        text = f"{usage.min_pixels:,} is above max_pixels, {usage.max_pixels:,}"
-        yield Problem("usage.min_pixels", text)
-    if usage.cfg_min > usage.cfg_max or not math.isfinite(usage.cfg_max):
-        text = f"{usage.cfg_min}..{usage.cfg_max} is not a range"
-        yield Problem("usage.cfg_min", text)
-
-
-def _variant_problems(release: Identity) -> Iterator[Problem]:
-    for index, variant in enumerate(release.variants):
-        key = f"release.variants[{index}]"
-        if variant not in PRESETS:
-            hint = suggestion(variant, PRESETS)
-            yield Problem(key, f"unknown variant '{visible(variant)}'; {hint}")
-        elif variant in release.variants[:index]:
-            yield Problem(key, f"'{variant}' is listed twice")
-    for index, variant in enumerate(release.archives):
-        if variant not in release.variants:
-            text = f"'{visible(variant)}' is not one of release.variants"
-            yield Problem(f"release.archives[{index}]", text)
-
-
-def _ingredient_problems(definition: Definition) -> Iterator[Problem]:
-    names = definition.ingredients.keys()
-    recipe = definition.recipe
-    for key, name, others in (
-        ("recipe.copy_from", recipe.copy_from, ()),
-        ("recipe.vae", recipe.vae, (MERGED_VAE,)),
-    ):
-        if name not in {*names, *others}:
-            hint = suggestion(name, {*names, *others})
-            yield Problem(key, f"unknown ingredient '{visible(name)}'; {hint}")
-    for name, source in definition.ingredients.items():
-        if name == MERGED_VAE:
-            yield Problem(f"ingredients.{name}", "this name means the merged VAE")
-        file = PurePosixPath(source.file or "file")
-        if file.is_absolute() or ".." in file.parts or "\\" in str(file):
-            text = f"got '{visible(file)}', expected a path inside the repository"
-            yield Problem(f"ingredients.{name}.file", text)
-
-
-def _date_text(value: object) -> str:
-    """Return a TOML date or time as text; `json` calls this for nothing else."""
-    if isinstance(value, date | time):
-        return value.isoformat()
-    raise TypeError(type(value).__name__)
-
-
-def _file_error(origin: str, reason: str) -> RecipeError:
-    return RecipeError(
-        f"{visible(origin, 1024)}: {reason}",
-        code="definition-file",
-        hint="a definition is a TOML file of at most 1 MiB",
     )

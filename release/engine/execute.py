@@ -1,25 +1,24 @@
 """Carry out a plan: stream, seal, publish; either every output appears or none."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from pathlib import Path
 
 import torch
 
 from release.engine.kernel import TensorResult
 from release.engine.measure import Deviation
-from release.engine.plan import INGREDIENTS_KEY, OutputPlan, Plan, ingredients_text
+from release.engine.plan import OutputPlan, Plan, ingredients_text
 from release.engine.seal import DataHasher, Seal, Sealer
 from release.engine.stream import Pass, run_workers
 from release.formats.header import TensorEntry
 from release.formats.output import OutputFile, require_space
+from release.metadata import INGREDIENTS_KEY
 from release.numeric.digest import tensor_set_digest
-
-Advance = Callable[[int], None]
-"""Progress: called with bytes done, from any thread."""
+from release.progress import Advance
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +52,19 @@ def total_nbytes(plan: Plan) -> int:
     return plan.read_nbytes + plan.write_nbytes
 
 
-def check_space(plan: Plan) -> None:
-    """Refuse when the outputs do not fit on their file systems.
-
-    Raises:
-        NoSpaceError: With the bytes needed and free.
-    """
-    by_folder = sorted(plan.outputs, key=lambda output: output.path.parent)
-    for folder, outputs in groupby(by_folder, key=lambda output: output.path.parent):
-        require_space(folder, sum(output.nbytes for output in outputs))
-
-
 def execute(
-    plan: Plan, *, threads: int, advance: Advance, overwrite: bool = False
+    plan: Plan,
+    folder: Path,
+    *,
+    threads: int,
+    advance: Advance,
+    overwrite: bool = False,
 ) -> PassReport:
     """Make every output of `plan` and give it its name.
 
     Args:
-        plan: What to do. Its ingredients are open, its folders exist.
+        plan: What to do. Its ingredients are open.
+        folder: Where the outputs are written; it exists.
         threads: Worker threads, from 1.
         advance: Progress.
         overwrite: Whether outputs may replace existing files.
@@ -78,16 +72,20 @@ def execute(
     Raises:
         ValueRangeError: A value that is not finite, or too large for a target.
         InputError: An ingredient changed or became shorter meanwhile.
+        NoSpaceError: The outputs do not fit, known before any weight is read.
         OutputError: The target exists, or cannot be written; nothing is left.
     """
-    check_space(plan)
+    require_space(folder, plan.write_nbytes)
     torch.set_num_threads(1)  # one chunk is one core's work; the workers are ours
     inputs = [ingredient.checkpoint.path.stat() for ingredient in plan.ingredients]
     with ExitStack() as stack:
         files = [
             stack.enter_context(
                 OutputFile.create(
-                    output.path, output.nbytes, overwrite=overwrite, inputs=inputs
+                    folder / output.name,
+                    output.nbytes,
+                    overwrite=overwrite,
+                    inputs=inputs,
                 )
             )
             for output in plan.outputs
@@ -145,7 +143,11 @@ def _tensor_set(tensors: Iterable[tuple[TensorEntry, str]]) -> str:
 
 
 def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, str]:
-    return {result.name: result.target_digests[number] for result in results}
+    return {
+        result.name: result.target_digests[number]
+        for result in results
+        if result.target_digests
+    }
 
 
 def _seal_all(sealers: Sequence[Sealer], advance: Advance) -> list[Seal]:
@@ -164,7 +166,8 @@ def _report(
     output: OutputPlan, seal: Seal, results: Sequence[TensorResult], number: int
 ) -> OutputReport:
     by_component: dict[str, list[Deviation]] = {}
-    for result in sorted(results, key=lambda result: result.name):
+    written = [result for result in results if result.target_digests]
+    for result in sorted(written, key=lambda result: result.name):
         by_component.setdefault(result.component, []).append(result.deviations[number])
     components = {
         name: Deviation.total(parts) for name, parts in sorted(by_component.items())

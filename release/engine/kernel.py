@@ -29,7 +29,7 @@ from release.numeric.cast import (
 from release.numeric.digest import Xxh3Bits128
 from release.numeric.dtype import Dtype
 
-CHUNK_ELEMENTS: Final = 64 * 1024
+CHUNK_ELEMENTS: Final = 128 * 1024
 """Elements computed at once: the float64 buffers of a chunk fit a core's cache."""
 
 _COPY_NBYTES: Final = 4 * 1024 * 1024

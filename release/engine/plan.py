@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from release.formats.checkpoint import Checkpoint
@@ -19,11 +18,9 @@ from release.formats.header import (
     encode_header,
     lay_out,
 )
+from release.metadata import DATA_SHA256_KEY, INGREDIENTS_KEY, TENSOR_DIGESTS_KEY
 from release.numeric.dtype import Dtype
 
-DATA_SHA256_KEY: Final = "modelspec.hash_sha256"
-TENSOR_DIGESTS_KEY: Final = "krelease.tensors_xxh3_128"
-INGREDIENTS_KEY: Final = "krelease.ingredients"
 SHA256_PLACEHOLDER: Final = "0x" + "0" * 64
 XXH3_128_HEX_LENGTH: Final = 32
 
@@ -73,14 +70,14 @@ class TensorJob:
 
 @dataclass(frozen=True, slots=True)
 class OutputPlan:
-    """One checkpoint to be written.
+    """One checkpoint to be written, under `name` in a folder given later.
 
     `metadata` holds placeholders of the final length for what is known only after the
     pass, so `header_nbytes` and `nbytes` are final.
     """
 
     variant: str
-    path: Path
+    name: str
     metadata: Mapping[str, str]
     entries: tuple[TensorEntry, ...]
     header_nbytes: int
@@ -123,21 +120,23 @@ class Plan:
 class TensorSource:
     """Where a tensor of the result comes from, as the recipe says.
 
-    `operands` are (ingredient number, coefficient), in the fixed order of summation.
+    `operands` are (ingredient number, coefficient), in the fixed order of summation. A
+    tensor that is not `written` is read for its ingredient's digest only.
     """
 
     shape: tuple[int, ...]
     component: str
     copied: bool
     operands: tuple[tuple[int, float], ...]
+    written: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class OutputRequest:
-    """What is wanted of one output: where, which dtypes, which metadata."""
+    """What is wanted of one output: file name, dtypes, metadata."""
 
     variant: str
-    path: Path
+    name: str
     dtypes: Mapping[str, Dtype]
     metadata: Mapping[str, str]
 
@@ -151,6 +150,7 @@ def _plan_output(
     entries = lay_out(
         TensorSpec(name, request.dtypes[name], source.shape)
         for name, source in sources.items()
+        if source.written
     )
     metadata = {
         **request.metadata,
@@ -161,7 +161,7 @@ def _plan_output(
         TENSOR_DIGESTS_KEY: "0" * (XXH3_128_HEX_LENGTH * len(entries)),
     }
     header_nbytes = len(encode_header(metadata, entries))
-    return OutputPlan(request.variant, request.path, metadata, entries, header_nbytes)
+    return OutputPlan(request.variant, request.name, metadata, entries, header_nbytes)
 
 
 def plan_pass(
@@ -196,14 +196,16 @@ def plan_pass(
                 Operand(number, ingredients[number].checkpoint.tensors[name], value)
                 for number, value in sources[name].operands
             ),
-            targets=tuple(place[name] for place in places),
+            targets=tuple(place[name] for place in places if name in place),
         )
-        for name in _job_order(outputs)
+        for name in _job_order(outputs, sources)
     )
     return Plan(tuple(ingredients), outputs, jobs)
 
 
-def _job_order(outputs: Sequence[OutputPlan]) -> list[str]:
+def _job_order(
+    outputs: Sequence[OutputPlan], sources: Mapping[str, TensorSource]
+) -> list[str]:
     """Return tensor names in the order that fills every output nearly from its start.
 
     The SHA-256 of a data section follows the pass from the front, so the order is that
@@ -212,7 +214,8 @@ def _job_order(outputs: Sequence[OutputPlan]) -> list[str]:
     leading = max(
         outputs, key=lambda output: len({entry.dtype for entry in output.entries})
     )
-    return [entry.name for entry in leading.entries]
+    unwritten = [name for name, source in sources.items() if not source.written]
+    return [*(entry.name for entry in leading.entries), *unwritten]
 
 
 def ingredients_text(digests: Mapping[str, str]) -> str:

@@ -5,25 +5,23 @@ written the file begins with zeros, which every reader refuses.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
 
-from release.engine.plan import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, OutputPlan
+from release.engine.plan import OutputPlan
 from release.engine.stream import Frontier
 from release.errors import WriteError, visible
 from release.formats.header import encode_header
 from release.formats.output import OutputFile
+from release.formats.scan import blocks, scan
+from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY
 from release.numeric.digest import (
-    CHUNK_NBYTES,
     Sha256,
     Xxh3Bits64Chunks,
     Xxh3Bits128,
     xxh3_128,
 )
-
-_BLOCK_NBYTES: Final = 4 * CHUNK_NBYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,7 @@ class DataHasher:
         position = self._frontier.begin
         while position < self._frontier.end:
             reached = self._frontier.wait_beyond(position)
-            for block in _blocks(self._file, position, reached):
-                self._hash.update(block)
+            scan(self._file, position, reached, self._hash)
             position = reached
 
     def hexdigest(self) -> str:
@@ -144,7 +141,7 @@ class Sealer:
         whole = Xxh3Bits128()
         chunks = Xxh3Bits64Chunks()
         check = _TensorCheck(self._file, self._plan, self._tensor_digests)
-        for block in _blocks(self._file, 0, self._plan.nbytes):
+        for block in blocks(self._file, 0, self._plan.nbytes):
             if stopped.is_set():
                 break
             whole.update(block)
@@ -156,7 +153,7 @@ class Sealer:
 
 def _sha256(file: OutputFile, nbytes: int, stopped: threading.Event) -> str:
     digest = Sha256()
-    for block in _blocks(file, 0, nbytes):
+    for block in blocks(file, 0, nbytes):
         if stopped.is_set():
             break
         digest.update(block)
@@ -204,12 +201,3 @@ class _TensorCheck:
             )
         self._digest = Xxh3Bits128()
         self._number += 1
-
-
-def _blocks(file: OutputFile, begin: int, end: int) -> Iterator[memoryview]:
-    """Yield the bytes from `begin` to `end` (excluded), in a buffer that is reused."""
-    buffer = memoryview(bytearray(min(_BLOCK_NBYTES, max(end - begin, 1))))
-    for position in range(begin, end, _BLOCK_NBYTES):
-        block = buffer[: min(_BLOCK_NBYTES, end - position)]
-        file.read_into(position, block)
-        yield block

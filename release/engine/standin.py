@@ -19,6 +19,7 @@ from torch import Tensor
 from release.architecture.sdxl import ArchitectureTensor, narrow_shape, sdxl_tensors
 from release.formats.header import TensorEntry, TensorSpec, encode_header, lay_out
 from release.formats.output import OutputFile
+from release.metadata import STAND_IN_KEY
 from release.numeric.cast import bytes_of, round_to
 from release.numeric.digest import xxh3_64
 from release.numeric.dtype import Dtype
@@ -26,7 +27,6 @@ from release.numeric.dtype import Dtype
 _SHARED_STD: Final = 0.02
 _OWN_STD: Final = 0.002
 _BLOCK_ELEMENTS: Final = 4 * 1024 * 1024
-STAND_IN_KEY: Final = "krelease.stand_in"
 
 
 @dataclass(frozen=True, slots=True)

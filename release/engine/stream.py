@@ -1,34 +1,17 @@
 """The one pass: workers take tensors in order, all variants are written on the way."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import Final
 
 from release.engine.kernel import Kernel, TensorResult
 from release.engine.plan import OutputPlan, Plan, TensorJob
-from release.errors import UsageError, ValueRangeError, first_names
+from release.errors import ValueRangeError, first_names
 from release.formats.output import OutputFile
-
-THREADS_VARIABLE: Final = "KRELEASE_THREADS"
 
 
 class StoppedError(Exception):
     """Another worker failed, or the user interrupted; never seen outside the engine."""
-
-
-def default_threads() -> int:
-    """Return KRELEASE_THREADS, or else the cores this process may use."""
-    wish = os.environ.get(THREADS_VARIABLE, "")
-    if not wish:
-        return len(os.sched_getaffinity(0))
-    if not wish.isdigit() or int(wish) < 1:
-        raise UsageError(
-            f"{THREADS_VARIABLE}={wish!r}: expected a whole number from 1",
-            code="threads",
-        )
-    return int(wish)
 
 
 class Frontier:
@@ -117,8 +100,8 @@ class Pass:
         while (job := self._next()) is not None:
             result = kernel.run(job)
             self._results[job.name] = result
-            for frontier in self.frontiers:
-                frontier.finish(job.name)
+            for target in job.targets:
+                self.frontiers[target.output].finish(job.name)
 
     def stop(self) -> None:
         """Make every worker and follower end soon."""
@@ -140,7 +123,7 @@ class Pass:
         if bad:
             names = [f"{result.name} ({result.problems[0]})" for result in bad]
             raise ValueRangeError(
-                self.plan.outputs[0].path.name,
+                self.plan.outputs[0].name,
                 f"{len(bad)} of {len(ordered)} tensors cannot be written: "
                 f"{first_names(names)}",
                 hint="mend or replace the ingredient; nothing was written",

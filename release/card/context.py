@@ -1,0 +1,134 @@
+"""The plain data a card is rendered from: one entry per section.
+
+What was measured comes from the manifest, what a maker states from the definition; the
+two must be about the same release.
+"""
+
+from release.card.environment import Plain
+from release.card.files import (
+    files_section,
+    full_precision,
+    in_published_order,
+    measured_section,
+)
+from release.card.formula import recipe_section
+from release.card.ingredients import HUB, ingredients_section
+from release.card.licences import canonical_licence, licence_notes
+from release.card.usage import settings_section, sizes_section, tags_section
+from release.definition import Definition, linear_recipe
+from release.errors import CardError, first_names, visible
+from release.manifest import Manifest
+
+
+def card_context(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
+    """Return the context of every section.
+
+    Raises:
+        CardError: Definition and manifest are of different releases, there is no
+            checkpoint, or the licence is not one whose text krelease ships.
+        RecipeError: A step of the manifest's recipe cannot be read.
+    """
+    _check_same_release(definition, manifest)
+    return {
+        "release": _release(definition, manifest),
+        "files": files_section(definition, manifest),
+        "settings": settings_section(definition.usage),
+        "tag_tables": tags_section(definition),
+        "sizes": sizes_section(definition.usage),
+        "background": _background(definition),
+        "recipe": recipe_section(definition, manifest),
+        "ingredients": ingredients_section(definition, manifest),
+        "measured": measured_section(definition, manifest),
+        "issues": _issues(definition),
+        "licence": _licence(definition, manifest),
+    }
+
+
+def _release(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
+    release = definition.release
+    return {
+        "title": release.title,
+        "summary": release.summary,
+        "author": release.author,
+        "name": release.name,
+        "tag": release.tag,
+        "repo": release.repo,
+        "url": f"{HUB}/{release.repo}/tree/{release.tag}",
+        "date": release.date or "",
+        "rehearsal": manifest.rehearsal,
+        "n_checkpoints": len(manifest.checkpoints),
+    }
+
+
+def _background(definition: Definition) -> dict[str, Plain]:
+    card = definition.card
+    return {"introduction": list(card.introduction), "why": list(card.why)}
+
+
+def _issues(definition: Definition) -> dict[str, Plain]:
+    return {
+        "known": [
+            {"issue": known.issue, "workaround": known.workaround}
+            for known in definition.known_issues
+        ],
+        "bad_files": [
+            {"file": bad.file, "reason": bad.reason, "sha256": bad.sha256 or ""}
+            for bad in definition.known_bad
+        ],
+    }
+
+
+def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
+    licence = definition.licence
+    checkpoints = in_published_order(definition, manifest)
+    return {
+        "name": canonical_licence(licence.name),
+        "link": licence.link,
+        "notes": [
+            {"topic": note.topic, "text": note.text}
+            for note in licence_notes(licence.name)
+        ],
+        "notices": list(licence.notices),
+        "merged": [
+            source.title
+            for name, source in definition.ingredients.items()
+            if name in {record.name for record in manifest.ingredients}
+        ],
+        "full_precision": full_precision(checkpoints).name,
+    }
+
+
+def _check_same_release(definition: Definition, manifest: Manifest) -> None:
+    release = definition.release
+    recipe = definition.recipe
+    identity = linear_recipe(definition).sha256(
+        copy_from=recipe.copy_from, vae=recipe.vae
+    )
+    for what, stated, built in (
+        ("release", release.name, manifest.release),
+        ("tag", release.tag, manifest.tag),
+        ("recipe", identity, manifest.recipe.sha256),
+        ("steps", sorted(recipe.steps), sorted(manifest.recipe.steps)),
+    ):
+        if stated != built:
+            raise _mismatch(f"{what} is {built}, the definition says {stated}")
+    named = {record.name for record in manifest.ingredients}
+    named |= {name for row in manifest.recipe.rows.values() for name in row}
+    strangers = named - definition.ingredients.keys()
+    if strangers:
+        names = first_names(sorted(strangers))
+        raise _mismatch(f"ingredients that the definition does not name: {names}")
+    if not manifest.checkpoints:
+        raise CardError(
+            "manifest: no checkpoint in it, so there is nothing to describe",
+            code="card-empty",
+            hint="build at least one variant first",
+        )
+
+
+def _mismatch(difference: str) -> CardError:
+    return CardError(
+        f"manifest: {visible(difference)}",
+        code="card-mismatch",
+        hint="build the release again with this definition",
+    )

@@ -1,0 +1,74 @@
+"""Numbers as a card shows them.
+
+All arithmetic is on integers and decimals, so a card has the same digits everywhere.
+"""
+
+import re
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Final
+
+from release.errors import CardError, visible
+
+EXACT: Final = "exact"
+MAX_EXPONENT: Final = 400
+"""Beyond float64's range; a longer number would only fill the memory."""
+
+_COEFFICIENT: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,80})?")
+_UNITS: Final = ((10**9, "GB", 2), (10**6, "MB", 1), (10**3, "kB", 1))
+
+
+def size(nbytes: int) -> str:
+    """Return a size in decimal units, the way the Hub shows it: "6.94 GB"."""
+    for unit, name, places in _UNITS:
+        if nbytes >= unit:
+            return f"{Decimal(nbytes) / unit:.{places}f} {name}"
+    return f"{nbytes} B"
+
+
+def snr(figure: str) -> str:
+    """Return a signal-to-noise figure to 0.1 dB, "exact" when nothing was lost."""
+    if figure == "inf":
+        return EXACT
+    return f"{_decimal(figure):.1f} dB"
+
+
+def error(figure: str) -> str:
+    """Return an absolute error to three significant digits."""
+    if figure == "inf":
+        return figure
+    return f"{_decimal(figure):.3g}"
+
+
+def number(value: float) -> str:
+    """Return a setting such as a CFG scale without trailing zeros: "4", "6.5"."""
+    return f"{value:g}"
+
+
+def coefficient(text: str) -> Fraction:
+    """Return a coefficient of a recipe, exact.
+
+    Raises:
+        CardError: Not a plain decimal.
+    """
+    if not _COEFFICIENT.fullmatch(text):
+        raise _not_a_number("coefficient", text)
+    return Fraction(text)
+
+
+def _decimal(figure: str) -> Decimal:
+    try:
+        value = Decimal(figure)
+    except InvalidOperation as cause:
+        raise _not_a_number("figure", figure) from cause
+    if abs(value.adjusted()) > MAX_EXPONENT:
+        raise _not_a_number("figure", figure)
+    return value
+
+
+def _not_a_number(what: str, text: str) -> CardError:
+    return CardError(
+        f"manifest: {what} {visible(text, 40)} is not a decimal number of use",
+        code="figure",
+        hint="build the release again to get a sound manifest",
+    )

@@ -1,0 +1,205 @@
+"""Card sections about files: which to take, their digests, what rounding cost."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from release.architecture.sdxl import Component, component_of
+from release.card import figures
+from release.card.environment import Plain
+from release.definition import Definition
+from release.manifest import (
+    CheckpointRecord,
+    FileRecord,
+    Manifest,
+    ParityRecord,
+    TensorRecord,
+)
+from release.numeric.dtype import BY_CODE
+
+AUTOV2_DIGITS: Final = 10
+AUTOV3_DIGITS: Final = 12
+
+COMPONENT_TITLES: Final = {
+    Component.UNET: "U-Net",
+    Component.CLIP_L: "CLIP-L",
+    Component.CLIP_G: "CLIP-G",
+    Component.VAE: "VAE",
+    Component.OTHER: "other",
+}
+_DTYPE_TITLES: Final = {
+    "F64": "fp64",
+    "F32": "fp32",
+    "F16": "fp16",
+    "BF16": "bf16",
+    "F8_E4M3": "fp8 e4m3fn",
+    "F8_E5M2": "fp8 e5m2",
+}
+_READERS: Final = {
+    "F64": "further merges, where every digit counts",
+    "F32": "training and further merges",
+    "F16": "most users; also the file to train and merge from",
+    "BF16": "training and inference in bf16",
+    "F8_E4M3": "little memory, in a UI that stores weights as fp8",
+    "F8_E5M2": "little memory, where e4m3fn is not supported",
+}
+_LAYERS_BY_RANK: Final = {2: "Linear", 4: "Conv2d"}
+_SCALE_SUFFIXES: Final = (".weight_scale", ".scale_weight")
+
+
+def files_section(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
+    """Return the tables of the section "Which file to take"."""
+    checkpoints = in_published_order(definition, manifest)
+    archives = [file for file in manifest.files if file.role == "archive"]
+    note = definition.usage.fp8_note
+    has_fp8 = any(_fp8_codes(checkpoint) for checkpoint in checkpoints)
+    return {
+        "checkpoints": [_checkpoint_row(checkpoint) for checkpoint in checkpoints],
+        "archives": [_archive_row(file, checkpoints) for file in archives],
+        "full_precision": full_precision(checkpoints).name,
+        "note": note if note and has_fp8 else "",
+    }
+
+
+def measured_section(definition: Definition, manifest: Manifest) -> list[Plain]:
+    """Return, for each checkpoint, one row of figures per component and in all."""
+    return [
+        {"name": checkpoint.name, "rows": _parity_rows(checkpoint)}
+        for checkpoint in in_published_order(definition, manifest)
+    ]
+
+
+def in_published_order(
+    definition: Definition, manifest: Manifest
+) -> tuple[CheckpointRecord, ...]:
+    """Return the checkpoints in the order the definition lists their variants."""
+    order = {variant: at for at, variant in enumerate(definition.release.variants)}
+    return tuple(
+        sorted(
+            manifest.checkpoints,
+            key=lambda record: (order.get(record.variant, len(order)), record.name),
+        )
+    )
+
+
+def full_precision(checkpoints: Iterable[CheckpointRecord]) -> CheckpointRecord:
+    """Return the checkpoint that keeps most of the result: the largest, first listed.
+
+    Args:
+        checkpoints: At least one.
+    """
+    return max(checkpoints, key=lambda record: record.nbytes)
+
+
+def dtype_words(checkpoint: CheckpointRecord) -> str:
+    """Return what a checkpoint stores, such as "fp8 e4m3fn (U-Net Linear; rest fp16)".
+
+    Read off the tensors themselves, never off the variant's name.
+    """
+    codes = _fp8_codes(checkpoint)
+    if not codes:
+        return _title(_main_code(checkpoint.tensors))
+    low = [tensor for tensor in checkpoint.tensors if tensor.dtype in codes]
+    rest = [tensor for tensor in checkpoint.tensors if tensor.dtype not in codes]
+    scaled = any(tensor.name.endswith(_SCALE_SUFFIXES) for tensor in rest)
+    details = [_where(low), *(["with scales"] if scaled else [])]
+    if rest:
+        details.append(f"rest {_title(_main_code(rest))}")
+    return f"{' and '.join(_title(code) for code in codes)} ({'; '.join(details)})"
+
+
+def _checkpoint_row(checkpoint: CheckpointRecord) -> dict[str, Plain]:
+    codes = _fp8_codes(checkpoint) or [_main_code(checkpoint.tensors)]
+    parity = checkpoint.parity
+    return {
+        "name": checkpoint.name,
+        "dtype": dtype_words(checkpoint),
+        "size": figures.size(checkpoint.nbytes),
+        "nbytes": checkpoint.nbytes,
+        "readers": _READERS.get(codes[0], ""),
+        "sha256": checkpoint.sha256,
+        "autov2": _autov2(checkpoint.sha256),
+        "autov3": checkpoint.data_sha256[:AUTOV3_DIGITS].upper(),
+        "snr": figures.snr(parity.snr_db),
+        "max_error": figures.error(parity.max_abs_error),
+        "flushed": parity.flushed,
+        "clamped": parity.clamped,
+    }
+
+
+def _archive_row(
+    file: FileRecord, checkpoints: Iterable[CheckpointRecord]
+) -> dict[str, Plain]:
+    names = {checkpoint.name for checkpoint in checkpoints}
+    return {
+        "name": file.name,
+        "size": figures.size(file.nbytes),
+        "nbytes": file.nbytes,
+        "sha256": file.sha256,
+        "autov2": _autov2(file.sha256),
+        "checkpoints": [member for member in file.members if member in names],
+        "others": [member for member in file.members if member not in names],
+    }
+
+
+def _parity_rows(checkpoint: CheckpointRecord) -> list[Plain]:
+    order = {component.value: at for at, component in enumerate(Component)}
+    parts = sorted(
+        checkpoint.components.items(),
+        key=lambda part: (order.get(part[0], len(order)), part[0]),
+    )
+    rows: list[Plain] = [
+        _parity_row(_component_title(name), parity) for name, parity in parts
+    ]
+    return [*rows, _parity_row("whole file", checkpoint.parity)]
+
+
+def _parity_row(title: str, parity: ParityRecord) -> dict[str, Plain]:
+    return {
+        "title": title,
+        "n_tensors": parity.n_tensors,
+        "n_elements": parity.n_elements,
+        "snr": figures.snr(parity.snr_db),
+        "max_error": figures.error(parity.max_abs_error),
+        "flushed": parity.flushed,
+        "clamped": parity.clamped,
+    }
+
+
+def _component_title(name: str) -> str:
+    titles = {part.value: title for part, title in COMPONENT_TITLES.items()}
+    return titles.get(name, name)
+
+
+def _fp8_codes(checkpoint: CheckpointRecord) -> list[str]:
+    codes = {tensor.dtype for tensor in checkpoint.tensors}
+    return sorted(code for code in codes if code in BY_CODE and BY_CODE[code].is_fp8)
+
+
+def _main_code(tensors: Iterable[TensorRecord]) -> str:
+    """Return the dtype code that most bytes are of; "" without tensors."""
+    weights: Counter[str] = Counter()
+    for tensor in tensors:
+        weights[tensor.dtype] += tensor.nbytes
+    return min(weights, key=lambda code: (-weights[code], code), default="")
+
+
+def _where(tensors: Iterable[TensorRecord]) -> str:
+    """Return the parts and kinds of layer that tensors are of: "U-Net Linear".
+
+    Biases and scales go with their layer, so ranks other than a weight's do not count.
+    """
+    found = {(component_of(tensor.name), len(tensor.shape)) for tensor in tensors}
+    parts = [part for part in Component if any(part == held for held, _ in found)]
+    ranks = sorted({rank for _, rank in found if rank in _LAYERS_BY_RANK})
+    titles = ", ".join(COMPONENT_TITLES[part] for part in parts)
+    kinds = " and ".join(_LAYERS_BY_RANK[rank] for rank in ranks)
+    return f"{titles} {kinds}".rstrip()
+
+
+def _autov2(sha256: str) -> str:
+    return sha256[:AUTOV2_DIGITS].upper()
+
+
+def _title(code: str) -> str:
+    return _DTYPE_TITLES.get(code, code)

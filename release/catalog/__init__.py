@@ -1,0 +1,1 @@
+"""Release definitions: reading them, and the known ones, the *.toml files here."""

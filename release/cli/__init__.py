@@ -1,0 +1,20 @@
+"""The command line: parse, call one function, show.
+
+Only typer, the standard library and `release.errors` are imported here; everything else
+is imported inside the commands, so that help is quick.
+"""
+
+from release.cli.app import app
+from release.cli.build import build
+from release.cli.convert import convert
+from release.cli.publish import publish
+from release.cli.releases import releases
+from release.cli.verify import verify
+
+app.command()(publish)
+app.command()(build)
+app.command()(convert)
+app.command()(verify)
+app.command()(releases)
+
+__all__ = ["app"]

@@ -1,0 +1,137 @@
+"""Convert: one checkpoint to other dtypes, through the engine with one ingredient."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from release.architecture.sdxl import component_of, detect, is_copied
+from release.engine.execute import OutputReport, execute, total_nbytes
+from release.engine.plan import (
+    Ingredient,
+    OutputRequest,
+    Plan,
+    TensorSource,
+    plan_pass,
+)
+from release.errors import CheckpointError, first_names
+from release.formats.checkpoint import Checkpoint
+from release.progress import Progress
+from release.variants import Preset, assign_dtypes
+
+_KEPT_KEYS: Final = ("format", "sd_merge_recipe", "sd_merge_models")
+_KEPT_PREFIX: Final = "modelspec."
+_SCALE_SUFFIXES: Final = (
+    ".scale_weight",
+    ".scale_input",
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".input_scale",
+    ".comfy_quant",
+    "scaled_fp8",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertPlan:
+    """What a conversion will do. `dropped` names metadata that is not carried over."""
+
+    architecture: str
+    passes: Plan
+    dropped: tuple[str, ...]
+
+
+def plan_convert(
+    checkpoint: Checkpoint, presets: Sequence[Preset], *, stem: str
+) -> ConvertPlan:
+    """Plan the conversion of `checkpoint` to every preset, in one reading.
+
+    Args:
+        checkpoint: The source, open.
+        presets: The variants to write.
+        stem: What the file names start with; `-PRESET.safetensors` follows.
+
+    Raises:
+        CheckpointError: No tensors, or weights that are meaningless without scales.
+    """
+    _refuse_scaled(checkpoint)
+    shapes = {name: entry.shape for name, entry in checkpoint.tensors.items()}
+    architecture = detect(shapes)
+    sources = {
+        name: TensorSource(
+            shape=entry.shape,
+            component=component_of(name).value,
+            copied=is_copied(name, entry.dtype),
+            operands=((0, 1.0),),
+        )
+        for name, entry in checkpoint.tensors.items()
+    }
+    kept, dropped = _metadata(checkpoint.metadata)
+    requests = [
+        OutputRequest(
+            variant=preset.name,
+            name=f"{stem}-{preset.name}.safetensors",
+            dtypes=assign_dtypes(preset, checkpoint.tensors, architecture=architecture),
+            metadata={**kept, "krelease.variant": preset.name},
+        )
+        for preset in presets
+    ]
+    source = Ingredient("source", checkpoint)
+    return ConvertPlan(architecture, plan_pass([source], sources, requests), dropped)
+
+
+def convert(
+    plan: ConvertPlan,
+    folder: Path,
+    *,
+    threads: int,
+    progress: Progress,
+    overwrite: bool = False,
+) -> tuple[OutputReport, ...]:
+    """Carry out a plan; the outputs appear in `folder`, or none does.
+
+    Raises:
+        ValueRangeError: A value that the target dtype cannot hold, or that is NaN.
+        OutputError: A target exists, there is no room, or a write failed.
+    """
+    with progress.stage("convert", total_nbytes(plan.passes)) as advance:
+        report = execute(
+            plan.passes, folder, threads=threads, advance=advance, overwrite=overwrite
+        )
+    return report.outputs
+
+
+def _refuse_scaled(checkpoint: Checkpoint) -> None:
+    if not checkpoint.tensors:
+        raise CheckpointError(
+            checkpoint.path,
+            "holds no tensors",
+            code="no-tensors",
+            hint="check the file",
+        )
+    scales = [name for name in checkpoint.tensors if name.endswith(_SCALE_SUFFIXES)]
+    if scales:
+        raise CheckpointError(
+            checkpoint.path,
+            f"holds scaled weights ({len(scales):,} scale or marker tensors: "
+            f"{first_names(sorted(scales))}), which this version does not read",
+            code="scaled-weights",
+            hint="convert the file that it was made from",
+        )
+
+
+def _metadata(
+    metadata: Mapping[str, str],
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return what is carried over, and the names of what is not.
+
+    Only keys whose meaning survives a cast are kept; the rest may hold prompts, paths
+    or digests that no longer hold.
+    """
+    kept = {
+        key: value
+        for key, value in metadata.items()
+        if key in _KEPT_KEYS or key.startswith(_KEPT_PREFIX)
+    }
+    dropped = tuple(sorted(metadata.keys() - kept.keys()))
+    return {"format": "pt", **kept}, dropped

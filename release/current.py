@@ -1,0 +1,89 @@
+"""Whether a release folder that is already there is the one that would be built."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from release.card.render import render_card
+from release.definition import Definition, linear_recipe
+from release.errors import ReleaseError
+from release.folder import CARD_NAME, LICENCE_NAME
+from release.formats.checkpoint import open_checkpoint
+from release.ingredients import Located
+from release.manifest import MANIFEST_NAME, Manifest, read_manifest
+from release.numeric.digest import tensor_set_digest
+from release.progress import Progress
+from release.verify.tensors import tensor_digests
+from release.verify.verify import verify
+
+
+def find_current(
+    definition: Definition,
+    located: Sequence[Located],
+    folder: Path,
+    *,
+    threads: int,
+    progress: Progress,
+) -> Manifest | None:
+    """Return the manifest of `folder` if building again would change nothing.
+
+    Definition and card are compared first, then every byte of the folder is checked and
+    the ingredients are hashed; None as soon as something differs.
+    """
+    if not (folder / MANIFEST_NAME).is_file():
+        return None
+    try:
+        manifest = read_manifest(folder / MANIFEST_NAME)
+        if not _states_the_same(definition, located, folder, manifest):
+            return None
+        report = verify(folder, level="xxh3", threads=threads, progress=progress)
+    except (ReleaseError, OSError):
+        return None  # unreadable or damaged: not what a build would leave
+    if report.bad or any(file.verdict != "intact" for file in report.files):
+        return None
+    if not _ingredients_are_the_same(located, manifest, threads, progress):
+        return None
+    return manifest
+
+
+def _states_the_same(
+    definition: Definition, located: Sequence[Located], folder: Path, manifest: Manifest
+) -> bool:
+    recipe = definition.recipe
+    identity = linear_recipe(definition).sha256(
+        copy_from=recipe.copy_from, vae=recipe.vae
+    )
+    measured = {ingredient.name: ingredient for ingredient in manifest.ingredients}
+    if manifest.recipe.sha256 != identity or measured.keys() != {
+        item.name for item in located
+    }:
+        return False
+    before_card = [
+        file for file in manifest.files if file.role in {"archive", "licence"}
+    ]
+    as_rendered = manifest.model_copy(update={"files": tuple(before_card)})
+    card = render_card(definition, as_rendered).encode()
+    return (folder / LICENCE_NAME).is_file() and card == _bytes(folder / CARD_NAME)
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _ingredients_are_the_same(
+    located: Sequence[Located], manifest: Manifest, threads: int, progress: Progress
+) -> bool:
+    expected = {item.name: item.tensor_set_xxh3_128 for item in manifest.ingredients}
+    total = sum(item.nbytes or 0 for item in located)
+    with progress.stage("compare ingredients", total) as advance:
+        for item in located:
+            if item.path is None:
+                return False
+            with open_checkpoint(item.path) as checkpoint:
+                digests = tensor_digests(checkpoint, threads, advance)
+                found = tensor_set_digest(
+                    (entry.name, entry.dtype, entry.shape, digests[entry.name])
+                    for entry in checkpoint.tensors.values()
+                )
+            if found != expected[item.name]:
+                return False
+    return True

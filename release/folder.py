@@ -1,0 +1,284 @@
+"""The release folder: checkpoints, archives, card, licence, checksums, manifest.
+
+The manifest is written last; a folder without one is unfinished. The whole folder is
+filled under a temporary name and appears in one step.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from release.build import BuildPlan, checkpoint_name, plan_build
+from release.card.licences import licence_text
+from release.card.pointer import ARCHIVE_README_NAME, archive_readme
+from release.card.render import render_card
+from release.definition import Definition
+from release.engine.execute import execute, total_nbytes
+from release.formats.archive import ZipMember, plan_zip_nbytes, write_stored_zip
+from release.formats.checkpoint import Checkpoint, open_checkpoint
+from release.formats.output import require_space, write_text_file
+from release.formats.staging import StagingFolder
+from release.ingredients import Located
+from release.manifest import (
+    MANIFEST_NAME,
+    SCHEMA,
+    CheckpointRecord,
+    FileRecord,
+    IngredientRecord,
+    Manifest,
+    RecipeRecord,
+)
+from release.progress import Progress
+from release.records import checkpoint_record, count_dtypes, file_record
+from release.variants import find_preset
+
+CARD_NAME: Final = "README.md"
+LICENCE_NAME: Final = "LICENSE"
+XXH128_SUMS_NAME: Final = "XXH128SUMS"
+SHA256_SUMS_NAME: Final = "SHA256SUMS"
+
+_SMALL_FILES_NBYTES: Final = 8 * 1024 * 1024
+"""Room for card and manifest, whose sizes depend on what is measured."""
+
+Role = Literal["checkpoint", "archive", "card", "licence", "sums", "manifest"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file that a build will write; `nbytes` is None where it must be measured."""
+
+    name: str
+    role: Role
+    nbytes: int | None
+
+
+def open_all(stack: ExitStack, located: Sequence[Located]) -> dict[str, Checkpoint]:
+    """Open every ingredient that is at hand; `stack` closes them.
+
+    Raises:
+        CheckpointError: One is not a strict safetensors file.
+    """
+    return {
+        item.name: stack.enter_context(open_checkpoint(item.path))
+        for item in located
+        if item.path is not None
+    }
+
+
+def planned_files(plan: BuildPlan) -> tuple[PlannedFile, ...]:
+    """Return what `build_folder` will write, with the sizes that are known before."""
+    definition = plan.definition
+    sizes = {output.variant: output.nbytes for output in plan.passes.outputs}
+    names = [output.name for output in plan.passes.outputs]
+    archives = [
+        PlannedFile(
+            archive_name(definition, variant),
+            "archive",
+            _planned_archive_nbytes(definition, variant, sizes[variant]),
+        )
+        for variant in definition.release.archives
+    ]
+    summed = [*names, *(archive.name for archive in archives), CARD_NAME, LICENCE_NAME]
+    return (
+        *(
+            PlannedFile(output.name, "checkpoint", output.nbytes)
+            for output in plan.passes.outputs
+        ),
+        *archives,
+        PlannedFile(LICENCE_NAME, "licence", len(_licence(definition))),
+        PlannedFile(CARD_NAME, "card", None),
+        PlannedFile(XXH128_SUMS_NAME, "sums", _sums_nbytes(summed, 32)),
+        PlannedFile(SHA256_SUMS_NAME, "sums", _sums_nbytes(summed, 64)),
+        PlannedFile(MANIFEST_NAME, "manifest", None),
+    )
+
+
+def planned_nbytes(files: Sequence[PlannedFile]) -> int:
+    """Return the room that the files need on the disk."""
+    return _SMALL_FILES_NBYTES + sum(file.nbytes or 0 for file in files)
+
+
+def archive_name(definition: Definition, variant: str) -> str:
+    """Return the file name of a variant's zip."""
+    return f"{definition.release.file_stem}-{variant}.zip"
+
+
+def _licence(definition: Definition) -> bytes:
+    return licence_text(definition.licence.name)
+
+
+def _planned_archive_nbytes(definition: Definition, variant: str, nbytes: int) -> int:
+    """Return the exact size of a zip whose checkpoint does not exist yet.
+
+    Stored members count byte for byte, so the checkpoint's size is simply added to that
+    of the same zip with an empty one, as long as neither needs zip64.
+    """
+    members = _archive_members(definition, variant, b"")
+    zip64_nbytes = 0 if nbytes < 0xFFFFFFFF else 2 * (4 + 16)
+    return plan_zip_nbytes(members) + nbytes + zip64_nbytes
+
+
+def _archive_members(
+    definition: Definition, variant: str, checkpoint: Path | bytes
+) -> list[ZipMember]:
+    name = checkpoint_name(definition, variant)
+    full = next(
+        (v for v in definition.release.variants if not find_preset(v).reduced), variant
+    )
+    readme = archive_readme(
+        definition,
+        variant,
+        file_name=name,
+        full_precision_name=checkpoint_name(definition, full),
+    )
+    return [
+        ZipMember(name, checkpoint),
+        ZipMember(LICENCE_NAME, _licence(definition)),
+        ZipMember(ARCHIVE_README_NAME, readme.encode()),
+    ]
+
+
+def _sums_nbytes(names: Sequence[str], digits: int) -> int:
+    return sum(digits + 2 + len(name.encode()) + 1 for name in names)
+
+
+def build_folder(
+    definition: Definition,
+    located: Sequence[Located],
+    target: Path,
+    *,
+    threads: int,
+    progress: Progress,
+    overwrite: bool = False,
+) -> Manifest:
+    """Build a whole release folder at `target`, or leave nothing.
+
+    Args:
+        definition: The release.
+        located: Every ingredient, all at hand and checked.
+        target: The folder; it does not exist, is empty, or is an older release.
+        threads: Worker threads.
+        progress: Where the stages are shown.
+        overwrite: Whether an older release folder may be replaced.
+
+    Returns:
+        The manifest, as written.
+
+    Raises:
+        CheckpointError: An ingredient is damaged, differs in form, or holds NaN.
+        OutputError: The target exists, there is no room, or a write failed.
+        CardError: The card cannot be rendered truthfully.
+    """
+    with ExitStack() as stack:
+        checkpoints = open_all(stack, located)
+        plan = plan_build(definition, checkpoints)
+        staging = stack.enter_context(
+            StagingFolder(target, mark=MANIFEST_NAME, overwrite=overwrite)
+        )
+        require_space(staging.path, planned_nbytes(planned_files(plan)))
+        with progress.stage("merge", total_nbytes(plan.passes)) as advance:
+            report = execute(
+                plan.passes, staging.path, threads=threads, advance=advance
+            )
+        manifest = Manifest(
+            schema_name=SCHEMA,
+            release=definition.release.name,
+            title=definition.release.title,
+            tag=definition.release.tag,
+            architecture=definition.release.architecture,
+            rehearsal=any(item.stand_in for item in located),
+            recipe=_recipe_record(plan),
+            ingredients=tuple(
+                _ingredient_record(
+                    item, checkpoints[item.name], report.ingredients[item.name]
+                )
+                for item in located
+            ),
+            checkpoints=tuple(checkpoint_record(output) for output in report.outputs),
+        )
+        manifest = _finish(definition, manifest, staging.path, progress)
+        staging.publish()
+    return manifest
+
+
+def _finish(
+    definition: Definition, manifest: Manifest, folder: Path, progress: Progress
+) -> Manifest:
+    """Write everything that is not a checkpoint; the manifest last."""
+    files = [
+        _write_archive(definition, variant, folder, progress)
+        for variant in definition.release.archives
+    ]
+    write_text_file(folder / LICENCE_NAME, _licence(definition))
+    files.append(file_record(folder / LICENCE_NAME, "licence"))
+    manifest = manifest.model_copy(update={"files": tuple(files)})
+    write_text_file(folder / CARD_NAME, render_card(definition, manifest))
+    files.append(file_record(folder / CARD_NAME, "card"))
+    _write_sums(folder, [*manifest.checkpoints, *files])
+    files += [
+        file_record(folder / name, "sums")
+        for name in (XXH128_SUMS_NAME, SHA256_SUMS_NAME)
+    ]
+    manifest = manifest.model_copy(update={"files": tuple(files)})
+    write_text_file(folder / MANIFEST_NAME, manifest.to_json())
+    return manifest
+
+
+def _write_archive(
+    definition: Definition, variant: str, folder: Path, progress: Progress
+) -> FileRecord:
+    path = folder / archive_name(definition, variant)
+    checkpoint = folder / checkpoint_name(definition, variant)
+    members = _archive_members(definition, variant, checkpoint)
+    with progress.stage(f"pack {path.name}", checkpoint.stat().st_size) as advance:
+        write_stored_zip(path, members)
+        record = file_record(
+            path, "archive", members=tuple(sorted(member.name for member in members))
+        )
+        advance(checkpoint.stat().st_size)
+    return record
+
+
+def _write_sums(folder: Path, records: Sequence[CheckpointRecord | FileRecord]) -> None:
+    """Write the two lists that `xxh128sum -c` and `sha256sum -c` read."""
+    ordered = sorted(records, key=lambda record: record.name)
+    write_text_file(
+        folder / XXH128_SUMS_NAME,
+        "".join(f"{record.xxh3_128}  {record.name}\n" for record in ordered),
+    )
+    write_text_file(
+        folder / SHA256_SUMS_NAME,
+        "".join(f"{record.sha256}  {record.name}\n" for record in ordered),
+    )
+
+
+def _recipe_record(plan: BuildPlan) -> RecipeRecord:
+    recipe = plan.definition.recipe
+    copies = {"copy_from": recipe.copy_from, "vae": recipe.vae}
+    return RecipeRecord(
+        canonical=plan.linear.canonical(**copies),
+        sha256=plan.linear.sha256(**copies),
+        convention=recipe.convention,
+        output=recipe.output,
+        steps=dict(recipe.steps),
+        rows=plan.linear.decimal_rows(),
+    )
+
+
+def _ingredient_record(
+    item: Located, checkpoint: Checkpoint, tensor_set: str
+) -> IngredientRecord:
+    return IngredientRecord(
+        name=item.name,
+        title=item.title,
+        nbytes=checkpoint.nbytes,
+        dtypes=count_dtypes(checkpoint.tensors.values()),
+        tensor_set_xxh3_128=tensor_set,
+        sha256=item.sha256,
+        hub=item.hub_file.repo_id if item.hub_file else None,
+        commit=item.hub_file.commit if item.hub_file else None,
+        licence=item.licence,
+        stand_in=item.stand_in,
+    )

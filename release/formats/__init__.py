@@ -1,0 +1,1 @@
+"""Files: reading checkpoints strictly, writing outputs durably."""

@@ -1,0 +1,12 @@
+"""Names of the metadata that krelease writes into a header and reads back."""
+
+from typing import Final
+
+DATA_SHA256_KEY: Final = "modelspec.hash_sha256"
+"""`0x` and the SHA-256 of the data section (ModelSpec 1.0.1)."""
+TENSOR_DIGESTS_KEY: Final = "krelease.tensors_xxh3_128"
+"""xxh3_128 of every tensor in hex, joined in the order of the sorted names."""
+INGREDIENTS_KEY: Final = "krelease.ingredients"
+"""JSON: ingredient name -> tensor set digest."""
+STAND_IN_KEY: Final = "krelease.stand_in"
+"""Present in stand-ins: random values, not a model."""

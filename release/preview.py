@@ -1,0 +1,130 @@
+"""What a build or a publish would do, found out without writing anything."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from release.architecture.sdxl import sdxl_tensors
+from release.build import plan_build
+from release.definition import Definition
+from release.folder import PlannedFile, open_all, planned_files, planned_nbytes
+from release.formats.checkpoint import Checkpoint
+from release.formats.header import TensorEntry, TensorSpec, lay_out
+from release.formats.output import free_bytes
+from release.ingredients import Located
+from release.numeric.dtype import Dtype
+
+if TYPE_CHECKING:
+    from release.hub.plan import HubPreview
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The plan of a build.
+
+    `is_exact` tells whether every ingredient was at hand, so that the sizes follow from
+    their headers; otherwise they are those of a full-size checkpoint in F16.
+    """
+
+    target: Path
+    located: tuple[Located, ...]
+    files: tuple[PlannedFile, ...]
+    needed_nbytes: int
+    free_nbytes: int
+    is_exact: bool
+    warnings: tuple[str, ...]
+    hub: "HubPreview | None" = None
+
+
+def preview_build(
+    definition: Definition,
+    located: Sequence[Located],
+    target: Path,
+    *,
+    absent: Sequence[TensorEntry] = (),
+) -> Preview:
+    """Plan a build of `definition` at `target` without writing.
+
+    Args:
+        definition: The release.
+        located: Its ingredients.
+        target: The release folder.
+        absent: Tensors of ingredients that are not at hand, where they are known.
+
+    Raises:
+        CheckpointError: An ingredient that is at hand does not fit.
+    """
+    with ExitStack() as stack:
+        at_hand = open_all(stack, located)
+        nominal = _Absent(_nominal_tensors(list(at_hand.values()), absent))
+        plan = plan_build(
+            definition, {item.name: at_hand.get(item.name, nominal) for item in located}
+        )
+        files = planned_files(plan)
+    return Preview(
+        target=target,
+        located=tuple(located),
+        files=files,
+        needed_nbytes=planned_nbytes(files),
+        free_nbytes=free_bytes(_existing(target)),
+        is_exact=len(at_hand) == len(located) or bool(absent),
+        warnings=plan.warnings,
+    )
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder that exists, which tells the file system."""
+    path = path.absolute()
+    return path if path.is_dir() else _existing(path.parent)
+
+
+def _nominal_tensors(
+    at_hand: Sequence[Checkpoint], absent: Sequence[TensorEntry]
+) -> Mapping[str, TensorEntry]:
+    """Return the tensors to assume of an ingredient that is not at hand."""
+    if at_hand:
+        return at_hand[0].tensors
+    entries = absent or lay_out(
+        TensorSpec(
+            tensor.name,
+            Dtype.F16 if tensor.dtype.is_arithmetic else tensor.dtype,
+            tensor.shape,
+        )
+        for tensor in sdxl_tensors()
+    )
+    return {entry.name: entry for entry in entries}
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """A checkpoint that is not at hand: names, dtypes and shapes, but no bytes."""
+
+    tensors: Mapping[str, TensorEntry]
+    path: Path = Path("not at hand")
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    nbytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+    def read_into(self, entry: TensorEntry, offset: int, buffer: memoryview) -> None:
+        """Refuse: a plan reads nothing."""
+        raise AssertionError(entry.name, offset, len(buffer))
+
+    def check_unchanged(self) -> None:
+        """Do nothing: there is no file."""
+
+    def close(self) -> None:
+        """Do nothing: there is no file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Do nothing: there is no file."""

@@ -1,0 +1,160 @@
+"""Publish: build, or take what is built; push as one visible change; fetch back."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from release.current import find_current
+from release.definition import Definition
+from release.errors import OutputExistsError
+from release.folder import build_folder
+from release.hub.client import HubConnection
+from release.hub.plan import account_name
+from release.hub.remote import ReleaseFile
+from release.hub.staged_release import PublishResult, publish_release
+from release.ingredients import Located, check_digests
+from release.manifest import MANIFEST_NAME, Manifest
+from release.numeric.digest import Sha256
+from release.progress import Advance, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A release folder that is complete. `is_new` says whether this run made it."""
+
+    folder: Path
+    manifest: Manifest
+    is_new: bool
+
+
+def ensure_folder(
+    definition: Definition,
+    located: Sequence[Located],
+    folder: Path,
+    *,
+    threads: int,
+    progress: Progress,
+    overwrite: bool = False,
+) -> Built:
+    """Return the release folder, built only if it is not there as it would be built.
+
+    Raises:
+        OutputExistsError: Another release is there and may not be replaced.
+        IntegrityError: An ingredient is not the declared file.
+        ReleaseError: As `release.folder.build_folder`.
+    """
+    if not overwrite:
+        manifest = find_current(
+            definition, located, folder, threads=threads, progress=progress
+        )
+        if manifest is not None:
+            return Built(folder, manifest, is_new=False)
+        if (folder / MANIFEST_NAME).exists():
+            raise OutputExistsError(
+                folder,
+                hint="it holds another build of this release, or a damaged one: pass "
+                "--force to build again, or --out for another place",
+            )
+    check_digests(located, progress=progress, threads=threads)
+    manifest = build_folder(
+        definition,
+        located,
+        folder,
+        threads=threads,
+        progress=progress,
+        overwrite=overwrite,
+    )
+    return Built(folder, manifest, is_new=True)
+
+
+def require_access(connection: HubConnection) -> str:
+    """Return the account of the token, before hours of work are spent on a release.
+
+    Raises:
+        HubError: There is no token, the Hub refuses it, or cannot be reached.
+    """
+    return account_name(connection)
+
+
+def push(
+    built: Built,
+    connection: HubConnection,
+    *,
+    repo_id: str,
+    summary: str,
+    note: Callable[[str], None],
+    progress: Progress,
+) -> PublishResult:
+    """Bring a built release to the Hub; see `release.hub.staged_release`.
+
+    Args:
+        built: What to publish.
+        connection: Its token may write to `repo_id`.
+        repo_id: Repository as `namespace/name`.
+        summary: Body of the commit message.
+        note: Told each step, one line.
+        progress: Where uploading and fetching back are shown.
+    """
+    with _Stages(note, progress) as stages:
+        return publish_release(
+            connection,
+            repo_id,
+            built.manifest.tag,
+            release_files(built),
+            release_name=built.manifest.release,
+            summary=summary,
+            on_step=stages.step,
+            on_bytes=stages.bytes_done,
+        )
+
+
+def release_files(built: Built) -> list[ReleaseFile]:
+    """Return every file of the folder with its size and SHA-256, the manifest too."""
+    manifest_text = (built.folder / MANIFEST_NAME).read_bytes()
+    identity = Sha256()
+    identity.update(manifest_text)
+    records = [
+        *((r.name, r.nbytes, r.sha256) for r in built.manifest.checkpoints),
+        *((r.name, r.nbytes, r.sha256) for r in built.manifest.files),
+        (MANIFEST_NAME, len(manifest_text), identity.hexdigest()),
+    ]
+    return [
+        ReleaseFile(built.folder / name, name, nbytes, sha256)
+        for name, nbytes, sha256 in records
+    ]
+
+
+class _Stages:
+    """Turns the Hub's steps and running totals into stages of the progress."""
+
+    def __init__(self, note: Callable[[str], None], progress: Progress) -> None:
+        self._note = note
+        self._progress = progress
+        self._label = ""
+        self._stack = ExitStack()
+        self._advance: Advance | None = None
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def step(self, label: str) -> None:
+        """End the stage before and announce the next step."""
+        self._stack.close()
+        self._advance = None
+        self._label = label
+        self._note(label)
+
+    def bytes_done(self, done: int, total: int) -> None:
+        """Show `done` of `total` bytes of the current step."""
+        if self._advance is None:
+            stage = self._progress.stage(self._label, total)
+            self._advance = self._stack.enter_context(stage)
+            self._done = 0
+        self._advance(done - self._done)
+        self._done = done

@@ -1,0 +1,1 @@
+"""Recipes: from an expression to one row of exact coefficients per block."""

@@ -1,0 +1,91 @@
+"""What the engine measured, as the manifest keeps it."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from release.engine.execute import OutputReport
+from release.engine.measure import Deviation
+from release.formats.header import TensorEntry
+from release.formats.input import InputFile
+from release.formats.scan import scan
+from release.manifest import (
+    CheckpointRecord,
+    FileRecord,
+    ParityRecord,
+    TensorRecord,
+)
+from release.numeric.digest import CHUNK_NBYTES, Sha256, Xxh3Bits128
+
+
+def checkpoint_record(report: OutputReport) -> CheckpointRecord:
+    """Return the record of a finished checkpoint."""
+    plan, seal = report.plan, report.seal
+    return CheckpointRecord(
+        name=plan.name,
+        variant=plan.variant,
+        nbytes=plan.nbytes,
+        xxh3_128=seal.xxh3_128,
+        sha256=seal.sha256,
+        data_sha256=seal.data_sha256,
+        header_nbytes=plan.header_nbytes,
+        header_xxh3_128=seal.header_xxh3_128,
+        tensor_set_xxh3_128=report.tensor_set_xxh3_128,
+        dtypes=count_dtypes(plan.entries),
+        parity=parity_record(report.deviation),
+        components={
+            name: parity_record(part) for name, part in report.components.items()
+        },
+        chunk_nbytes=CHUNK_NBYTES,
+        chunks=seal.chunks,
+        tensors=tuple(
+            TensorRecord(
+                name=entry.name,
+                dtype=entry.dtype.code,
+                shape=entry.shape,
+                offset=plan.header_nbytes + entry.begin,
+                nbytes=entry.nbytes,
+                xxh3_128=report.tensor_digests[entry.name],
+            )
+            for entry in plan.entries
+        ),
+    )
+
+
+def parity_record(deviation: Deviation) -> ParityRecord:
+    """Return figures as decimal text."""
+    return ParityRecord(
+        n_tensors=deviation.n_tensors,
+        n_elements=deviation.n_elements,
+        max_abs_error=f"{deviation.max_abs_error:.4g}",
+        snr_db=deviation.snr_db,
+        clamped=deviation.clamped,
+        flushed=deviation.flushed,
+    )
+
+
+def count_dtypes(entries: Iterable[TensorEntry]) -> dict[str, int]:
+    """Return how many tensors there are of each dtype."""
+    return dict(sorted(Counter(entry.dtype.code for entry in entries).items()))
+
+
+def file_record(
+    path: Path,
+    role: Literal["archive", "card", "licence", "sums"],
+    *,
+    members: tuple[str, ...] = (),
+) -> FileRecord:
+    """Read a finished file of the release folder and return its record."""
+    whole, identity = Xxh3Bits128(), Sha256()
+    with InputFile(path) as file:
+        scan(file, 0, file.nbytes, whole, identity)
+        nbytes = file.nbytes
+    return FileRecord(
+        name=path.name,
+        role=role,
+        nbytes=nbytes,
+        xxh3_128=whole.hexdigest(),
+        sha256=identity.hexdigest(),
+        members=members,
+    )

@@ -1,0 +1,1 @@
+"""Verify: is this file, or this release folder, what it says it is?"""

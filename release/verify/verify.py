@@ -1,0 +1,45 @@
+"""The one question: is this what it says it is?
+
+Three levels, cheapest first: sizes; xxh3 of every tensor and of the header, which finds
+accidents and names the damaged tensors; SHA-256, which is identity. A checkpoint that
+krelease wrote carries its tensors' digests and needs nothing beside it.
+"""
+
+from pathlib import Path
+
+from release.formats.checkpoint import open_checkpoint
+from release.progress import Progress
+from release.verify.alone import shown, verify_alone
+from release.verify.folder import verify_folder
+from release.verify.report import Level, VerifyReport
+
+
+def verify(
+    path: Path, *, level: Level, threads: int, progress: Progress
+) -> VerifyReport:
+    """Check a release folder against its manifest, or a file against its own header.
+
+    Args:
+        path: A folder with a manifest.json, or a safetensors file.
+        level: "sha256" checks identity as well, at SHA-256's speed.
+        threads: Worker threads; tensors are hashed in parallel.
+        progress: Where the stages are shown.
+
+    Raises:
+        InputError: Nothing is there, or a folder without a manifest.
+        CheckpointError: A single file that is no safetensors file.
+        IntegrityError: The manifest itself is not valid.
+    """
+    if path.is_dir():
+        return verify_folder(path, level=level, threads=threads, progress=progress)
+    with open_checkpoint(path) as checkpoint:
+        stages = 2 if level == "sha256" else 1
+        with progress.stage("verify", checkpoint.nbytes * stages) as advance:
+            found = verify_alone(checkpoint, level, threads, advance)
+    return VerifyReport(
+        path=path,
+        level=level,
+        release=shown(checkpoint, "krelease.release"),
+        rehearsal=False,
+        files=(found,),
+    )

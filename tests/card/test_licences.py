@@ -1,0 +1,124 @@
+"""Licence names, texts and what is said about them."""
+
+import hashlib  # noqa: TID251 - an oracle of its own
+from pathlib import Path
+
+import pytest
+
+from release.card.licences import (
+    canonical_licence,
+    licence_notes,
+    licence_remark,
+    licence_text,
+)
+from release.errors import CardError
+
+
+def test_text_of_faipl_is_the_published_one_byte_for_byte() -> None:
+    text = licence_text("faipl-1.0-sd")
+
+    assert len(text) == 7_244
+    assert hashlib.sha256(text).hexdigest() == (
+        "e20f2269da02f881b5e20ac7abcd2fd73fd5a15022f1d206dea8d35d76d7a624"
+    )
+
+
+def test_text_is_found_by_an_alias() -> None:
+    assert licence_text("Fair AI Public License 1.0-SD") == licence_text("faipl-1.0-sd")
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        ("faipl-1.0-sd", "faipl-1.0-sd"),
+        ("FAIPL-1.0-SD", "faipl-1.0-sd"),
+        (" faipl-1.0-sd ", "faipl-1.0-sd"),
+        ("fair-ai-public-license-1.0-sd", "faipl-1.0-sd"),
+        ("Fair AI  Public License 1.0-SD", "faipl-1.0-sd"),
+        ("LicenseRef-scancode-fair-ai-public-1.0-sd", "faipl-1.0-sd"),
+        ("FAIPL", "faipl-1.0-sd"),
+        ("fair-ai-public-license", "faipl-1.0-sd"),
+        ("faipl-1.0", "faipl-1.0"),
+        ("fair-ai-public-license-1.0", "faipl-1.0"),
+        ("LicenseRef-scancode-fair-ai-public-1.0", "faipl-1.0"),
+        ("openrail++", "openrail++"),
+        ("CreativeML Open RAIL++-M", "openrail++"),
+        ("sdxl-license", "openrail++"),
+        ("LicenseRef-scancode-bigscience-open-rail-m2", "openrail++"),
+        ("CreativeML-OpenRAIL-M", "creativeml-openrail-m"),
+        ("Some Licence 2", "Some Licence 2"),
+        ("", ""),
+    ],
+)
+def test_licence_name_becomes_canonical(written: str, canonical: str) -> None:
+    assert canonical_licence(written) == canonical
+
+
+@pytest.mark.parametrize("lookup", [licence_text, licence_notes])
+def test_mistyped_licence_is_refused_with_the_nearest_name(lookup: object) -> None:
+    with pytest.raises(CardError) as refused:
+        lookup("faipl-1.0sd")  # type: ignore[operator]
+
+    assert refused.value.code == "licence-unknown"
+    assert "faipl-1.0sd" in str(refused.value)
+    assert refused.value.hint == "did you mean faipl-1.0-sd? known: faipl-1.0-sd"
+
+
+def test_unlike_licence_is_refused_with_the_list_of_known_ones() -> None:
+    with pytest.raises(CardError) as refused:
+        licence_text("proprietary\nx")
+
+    assert "\n" not in str(refused.value)
+    assert refused.value.hint == "known: faipl-1.0-sd"
+
+
+def test_licence_without_prohibited_uses_is_never_taken_for_the_sd_one() -> None:
+    with pytest.raises(CardError):
+        licence_text("faipl-1.0")
+
+
+def test_no_name_reaches_a_file_outside_the_package() -> None:
+    with pytest.raises(CardError):
+        licence_text("../licences/faipl-1.0-sd")
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "not covered by the licence",
+        "licence text and the source",
+        "every model derived",
+        "over a network",
+        "without added restrictions",
+        "30 days",
+    ],
+)
+def test_notes_on_faipl_say_what_its_reader_must_know(fact: str) -> None:
+    notes = licence_notes("faipl-1.0-sd")
+
+    assert sum(fact in note.text for note in notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "remark"),
+    [
+        ("creativeml-openrail-m", "doubtful"),
+        ("CreativeML Open RAIL-M", "doubtful"),
+        ("fair-ai-public-license", "without a version"),
+        ("FAIPL", "without a version"),
+    ],
+)
+def test_doubtful_declaration_is_remarked_on(declared: str, remark: str) -> None:
+    assert remark in licence_remark(declared)
+
+
+@pytest.mark.parametrize("declared", ["faipl-1.0-sd", "openrail++", "", "mit"])
+def test_clear_declaration_has_no_remark(declared: str) -> None:
+    assert licence_remark(declared) == ""
+
+
+def test_licence_folder_holds_texts_only() -> None:
+    import release.card.licences as module
+
+    folder = Path(module.__file__).parent / "licences"
+    assert [path.name for path in folder.iterdir()] == ["faipl-1.0-sd.md"]

@@ -85,10 +85,9 @@ def publish(
             target = out or Path(f"{name}-rehearsal" if rehearse else name)
             _preview(console, wanted, given, base, target, rehearse=rehearse)
         elif rehearse:
+            n_threads = choose_threads(threads)
             root = out or Path(f"{name}-rehearsal")
-            _rehearse(
-                console, wanted, given, root, choose_threads(threads), force=force
-            )
+            _rehearse(console, wanted, given, root, threads=n_threads, force=force)
         else:
             n_threads = choose_threads(threads)
             target = out or Path(name)

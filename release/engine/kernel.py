@@ -104,7 +104,7 @@ class Kernel:
             exact, value = self._combine(job, start, count, read)
             if exact is not None and needs_mending:
                 mend_subnormals(exact, value)
-            chunk = Chunk(start, value, exact, *_range(value))
+            chunk = Chunk(start, value, exact)
             problem = self._problem(job, chunk)
             if problem:
                 result.problems.append(problem)
@@ -119,11 +119,11 @@ class Kernel:
 
     def _problem(self, job: TensorJob, chunk: Chunk) -> str:
         """Say why this chunk must not be published; empty when it may."""
-        if not math.isfinite(chunk.low + chunk.high):
+        if not chunk.is_finite:
             return self._blame(job, chunk.start, chunk.value.numel())
         narrowest = any(target.dtype is Dtype.F16 for target in job.targets)
-        if narrowest and chunk.magnitude >= F16_OVERFLOW:
-            return f"reaches {chunk.magnitude:.6g}, beyond F16's 65504"
+        if narrowest and chunk.reaches(F16_OVERFLOW):
+            return f"reaches {chunk.magnitude():.6g}, beyond F16's 65504"
         return ""
 
     def _write(
@@ -155,7 +155,7 @@ class Kernel:
             if operand.coefficient == 0.0:
                 continue
             term = total if is_first else self._term[:count]
-            if raw.dtype in {torch.float32, torch.float64}:
+            if raw.dtype is torch.float64:
                 term.copy_(raw)
             else:
                 widen(raw, value)
@@ -246,12 +246,6 @@ def _accumulate(
         total.sub_(term)
     else:
         total.add_(term)
-
-
-def _range(value: Tensor) -> tuple[float, float]:
-    """Return the least and greatest element; NaN where there is one."""
-    low, high = torch.aminmax(value)
-    return float(low), float(high)
 
 
 def _must_agree(source: Operand) -> bool:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -13,26 +12,48 @@ from release.numeric.cast import TORCH_DTYPES, widen
 _FP8_LIMITS: Final = {
     TORCH_DTYPES[dtype]: dtype.finite_max for dtype in TORCH_DTYPES if dtype.is_fp8
 }
+_INTEGERS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_ROUNDING_MARGIN: Final = 0.99
+"""Room for the rounding of a float32 sum of squares."""
 
 
-@dataclass(frozen=True, slots=True)
 class Chunk:
     """Some consecutive elements of a result.
 
-    `value` is float32, rounded to odd; `exact` is the float64 it was made from, None
-    where float32 holds the result exactly. `low` and `high` are its extremes.
+    Args:
+        start: Number of the first element in its tensor.
+        value: Flat float32: the result, rounded to odd.
+        exact: The float64 that `value` was made from; None where float32 holds the
+            result exactly.
     """
 
-    start: int
-    value: Tensor
-    exact: Tensor | None
-    low: float
-    high: float
+    __slots__ = ("exact", "square_sum", "start", "value")
+
+    def __init__(self, start: int, value: Tensor, exact: Tensor | None) -> None:
+        self.start = start
+        self.value = value
+        self.exact = exact
+        self.square_sum = _square_sum(value)
 
     @property
+    def is_finite(self) -> bool:
+        """Whether there is no NaN and no infinity; squares carry both into the sum."""
+        return math.isfinite(self.square_sum)
+
+    def reaches(self, limit: float) -> bool:
+        """Whether some magnitude is `limit` or more.
+
+        No element is larger than the root of the sum of squares, which settles the
+        question for nearly every chunk without looking at the elements again.
+        """
+        if self.square_sum < (_ROUNDING_MARGIN * limit) ** 2:
+            return False
+        return self.magnitude() >= limit
+
     def magnitude(self) -> float:
-        """Greatest absolute value."""
-        return max(self.high, -self.low)
+        """Return the greatest absolute value."""
+        low, high = torch.aminmax(self.value)
+        return max(float(high), -float(low))
 
 
 class Deviation:
@@ -70,7 +91,7 @@ class Deviation:
             rounded: The same elements in the variant's dtype.
             back: Flat float32 scratch of the same length, overwritten.
         """
-        self.square_sum += _square_sum(chunk.value)
+        self.square_sum += chunk.square_sum
         _difference(chunk, rounded, out=back)
         least, greatest = torch.aminmax(back)
         worst = max(float(greatest), -float(least))
@@ -79,7 +100,7 @@ class Deviation:
         self.max_abs_error = max(self.max_abs_error, worst)
         self.error_square_sum += _square_sum(back)
         limit = _FP8_LIMITS.get(rounded.dtype)
-        if limit is not None and chunk.magnitude > limit:
+        if limit is not None and chunk.reaches(limit):
             self.clamped += int((chunk.value.abs() > limit).sum())
         self.flushed += _n_flushed(chunk.value, rounded)
 
@@ -125,14 +146,10 @@ def _difference(chunk: Chunk, rounded: Tensor, *, out: Tensor) -> None:
 
 def _n_flushed(value: Tensor, rounded: Tensor) -> int:
     """Count the elements that were not zero and are now."""
-    signless = _signless_bits(rounded)
-    n_zeros = rounded.numel() - int(torch.count_nonzero(signless))
-    if n_zeros == 0:
-        return 0
-    return n_zeros - (value.numel() - int(torch.count_nonzero(value)))
-
-
-def _signless_bits(rounded: Tensor) -> Tensor:
     width = rounded.element_size()
-    integer = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[width]
-    return rounded.view(integer) & ((1 << (8 * width - 1)) - 1)
+    bits = rounded.view(_INTEGERS[width])
+    signless = bits & ((1 << (8 * width - 1)) - 1)
+    if int(signless.amin()) != 0:
+        return 0
+    n_zeros = rounded.numel() - int(torch.count_nonzero(signless))
+    return n_zeros - (value.numel() - int(torch.count_nonzero(value)))

@@ -1,0 +1,1 @@
+"""Talking to a Hub, and the embedded Hub that a release is rehearsed against."""

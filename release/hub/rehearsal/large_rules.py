@@ -45,10 +45,4 @@ def attributes_text() -> bytes:
 def ignored_paths(rules: bytes, paths: Iterable[str]) -> set[str]:
     """Return those paths that `.gitignore` rules exclude, by themselves or a folder."""
     ignores = IgnoreFilter(read_ignore_patterns(BytesIO(rules)))
-    return {path for path in paths if any(map(ignores.is_ignored, _with_parents(path)))}
-
-
-def _with_parents(path: str) -> list[str]:
-    parts = path.split("/")
-    folders = ["/".join(parts[:depth]) + "/" for depth in range(1, len(parts))]
-    return [*folders, path]
+    return {path for path in paths if ignores.is_ignored(path)}

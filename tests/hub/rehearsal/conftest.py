@@ -23,15 +23,18 @@ _NUMBERS = count(1)
 @pytest.fixture(scope="session")
 def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RehearsalHub]:
     with RehearsalHub(tmp_path_factory.mktemp("hub"), limits=LIMITS) as hub:
+        with pytest.MonkeyPatch.context() as patch:
+            # The client's first request of a process brings another one along.
+            patch.setattr(constants, "ENDPOINT", hub.endpoint)
+            HfApi(endpoint=hub.endpoint, token=hub.token).whoami()
         yield hub
 
 
 @pytest.fixture(autouse=True)
-def quiet_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Put the client into LFS mode and keep it from the network and the home."""
-    registry = tmp_path / "harnesses.json"
-    registry.write_text('{"standardEnvVars": []}')
-    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(registry))
+def quiet_client(
+    running_hub: RehearsalHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Put the client into LFS mode and keep it from the user's cache."""
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 

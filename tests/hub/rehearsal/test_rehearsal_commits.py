@@ -385,6 +385,21 @@ def test_an_upload_url_opens_nothing_without_its_ticket(web, repo, sha256_of):
     assert answer.status_code == 403
 
 
+def test_a_ticket_of_one_repository_opens_no_other(api, web, repo, sha256_of):
+    other = api.create_repo("maker/ticketless").repo_id
+    wanted = {"oid": sha256_of(WEIGHTS), "size": len(WEIGHTS)}
+    batch = web.post(
+        f"/{repo}.git/info/lfs/objects/batch",
+        json={"operation": "upload", "objects": [wanted]},
+    ).json()
+    href = batch["objects"][0]["actions"]["upload"]["href"]
+
+    elsewhere = web.put(href.replace(repo, other), content=WEIGHTS)
+    here = web.put(href, content=WEIGHTS)
+
+    assert (elsewhere.status_code, here.status_code) == (403, 200)
+
+
 def test_a_completion_must_name_every_part_with_its_tag(web, repo, sha256_of):
     digest = sha256_of(LARGE)
     wanted = {"operation": "upload", "objects": [{"oid": digest, "size": len(LARGE)}]}

@@ -1,10 +1,12 @@
 """Details of the protocol on which clients break when a Hub gets them wrong."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
 
+import httpx2
 import pytest
 from huggingface_hub.errors import (
     BadRequestError,
@@ -87,7 +89,6 @@ def test_6_a_card_is_pushed_where_the_environment_points(hub, repo, tmp_path):
         ModelCard("---\\nlicense: mit\\n---\\n# Card\\n").push_to_hub({repo!r})
         """
     )
-    (tmp_path / ".agent_harnesses.json").write_text('{"standardEnvVars": []}')
     since = len(hub.requests)
 
     subprocess.run(
@@ -155,6 +156,16 @@ def test_9_each_kind_of_missing_thing_has_its_exception(api, repo, tmp_path):
         api.hf_hub_download(repo, "nothing", cache_dir=tmp_path)
 
 
+def test_9_a_missing_repository_asks_strangers_to_sign_in(hub, web):
+    url = f"{hub.endpoint}/api/models/maker/nothing"
+
+    strange = httpx2.get(url, trust_env=False)
+    known = web.get(url)
+
+    assert (strange.status_code, known.status_code) == (401, 404)
+    assert strange.headers["X-Error-Code"] == known.headers["X-Error-Code"]
+
+
 def test_10_slashes_in_branch_names_and_in_paths_stay_apart(api, web, repo, push):
     api.create_branch(repo, branch="staging/x")
     push(repo, {"unet/c.json": b"{}"}, revision="staging/x")
@@ -180,7 +191,7 @@ def test_10_odd_characters_in_paths_survive(api, repo, push, tmp_path):
     )
 
 
-@pytest.mark.parametrize("path", ["model.tmp", "logs/run/one.txt"])
+@pytest.mark.parametrize("path", ["model.tmp", "deep/a.tmp", "logs/run/one.txt"])
 def test_11_ignored_files_silently_stay_out_of_the_commit(api, repo, push, path):
     push(repo, {".gitignore": b"# comment\n*.tmp\nlogs/\n"})
 
@@ -221,9 +232,21 @@ def test_13_a_branch_cannot_be_a_folder_of_branches(api, repo, first, second):
     assert not api.revision_exists(repo, second)
 
 
+def test_13_holds_for_branches_that_git_has_packed(hub, api, repo):
+    api.create_branch(repo, branch="staging/x")
+    bare = hub.git_directory(repo)
+    subprocess.run(["git", "-C", str(bare), "pack-refs", "--all"], check=True)
+    shutil.rmtree(bare / "refs/heads/staging", ignore_errors=True)
+
+    with pytest.raises(HfHubHTTPError) as error:
+        api.create_branch(repo, branch="staging")
+
+    assert error.value.response.status_code == 409
+
+
 def test_unknown_routes_answer_json(web, repo):
     answers = [
-        web.get("/api/agent-harnesses"),
+        web.get("/api/unknown"),
         web.get(f"/api/models/{repo}/xet-write-token/main"),
         web.put("/api/whoami-v2"),
         web.get("/api/models/a/b/c/d/e"),

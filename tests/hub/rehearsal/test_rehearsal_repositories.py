@@ -158,5 +158,7 @@ def test_settings_keep_what_they_are_not_told_to_change(api, repo):
     api.update_repo_settings(repo, gated="auto")
     api.update_repo_settings(repo, visibility="private")
 
+    api.update_repo_settings(repo, gated="manual")
+
     info = api.repo_info(repo)
-    assert (info.gated, info.private) == ("auto", True)
+    assert (info.gated, info.private) == ("manual", True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from textwrap import dedent
 
 import httpx2
 import pytest
@@ -134,10 +135,34 @@ def test_everything_stays_below_the_root(tmp_path, monkeypatch):
     with RehearsalHub(tmp_path / "hub") as hub:
         release(hub)
 
-    assert {path.name for path in tmp_path.iterdir()} == {"harnesses.json", "hub"}
+    assert {path.name for path in tmp_path.iterdir()} == {"hub"}
 
 
-def test_the_hub_is_silent_even_about_its_own_failures(tmp_path, capfd, sha256_of):
+def test_the_hub_is_silent_even_about_its_own_failures(tmp_path):
+    program = dedent(
+        f"""
+        import pathlib, httpx2
+        from release.hub.rehearsal import Fault, RehearsalHub
+
+        with RehearsalHub(pathlib.Path({str(tmp_path)!r})) as hub:
+            hub.faults.plant("GET /x", Fault(before=lambda: 1 / 0))
+            hub.faults.cut_response("GET /api", after_bytes=1)
+            assert httpx2.get(hub.endpoint + "/x", trust_env=False).status_code == 500
+            try:
+                httpx2.get(hub.endpoint + "/api", trust_env=False)
+            except httpx2.RemoteProtocolError:
+                pass
+        """
+    )
+
+    run = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+def test_a_stored_file_that_vanished_is_a_failure_of_the_server(tmp_path, sha256_of):
     with RehearsalHub(tmp_path) as hub:
         release(hub)
         digest = sha256_of(WEIGHTS)
@@ -149,7 +174,6 @@ def test_the_hub_is_silent_even_about_its_own_failures(tmp_path, capfd, sha256_o
 
     assert answer.status_code == 500
     assert "FileNotFoundError" in answer.json()["error"]
-    assert capfd.readouterr() == ("", "")
 
 
 def interrupt(hub: RehearsalHub) -> None:

@@ -1,19 +1,23 @@
 """The one place that prints: results to stdout, everything else to stderr."""
 
+import io
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TextIO
 
-from release.errors import ReleaseError, visible
+from release.errors import ReleaseError, WriteError, visible
 from release.progress import Advance
 
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+_BAR_WIDTH: Final = 16
+_PATIENCE_SECONDS: Final = 1.0
 
 
 def size(nbytes: int) -> str:
@@ -25,12 +29,33 @@ def size(nbytes: int) -> str:
     return f"{value:.{digits}f} {_UNITS[unit]}"
 
 
+def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Return rows as lines whose columns stand below each other, two blanks apart.
+
+    Args:
+        rows: Cells; every row has the same number.
+        right: Numbers of the columns that are set flush right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 class Console:
     """Where a command shows its result and what it is doing.
 
+    Attributes:
+        has_begun: Whether anything was said or begun, so that files may be unfinished.
+
     Args:
         as_json: The result is one JSON object; people's text is not printed.
-        quiet: No notes and no progress; errors and warnings remain.
+        quiet: No notes and no progress, and of the result only names, one a line;
+            errors and warnings remain.
         out: For results.
         err: For everything else.
     """
@@ -45,12 +70,23 @@ class Console:
     ) -> None:
         self._as_json = as_json
         self._quiet = quiet
-        self._out = out or sys.stdout
-        self._err = err or sys.stderr
+        # A stream that was closed before the program began is None.
+        self._out = out or sys.stdout or io.StringIO()
+        self._err = err or sys.stderr or io.StringIO()
+        self.has_begun = False
         self._has_result = False
+        self._n_stages = 0
+        self._stop: BaseException | None = None
+        self._stop_time = 0.0
+        self._is_stopping = False
 
     def result(
-        self, schema: str, document: Mapping[str, Any], text: Sequence[str]
+        self,
+        schema: str,
+        document: Mapping[str, Any],
+        text: Sequence[str],
+        *,
+        brief: Sequence[str] = (),
     ) -> None:
         """Show the result of the command: once, as JSON or as lines of text.
 
@@ -58,16 +94,31 @@ class Console:
             schema: Name and version of the document, such as "krelease.verify/1".
             document: Everything that a script may want.
             text: The same for people.
+            brief: Names or paths, for `quiet`.
+
+        Raises:
+            WriteError: Stdout cannot be written.
+            BrokenPipeError: Nobody reads stdout any more.
         """
-        self._has_result = True
+        self.has_begun = self._has_result = True
         if self._as_json:
-            self._print(self._out, json.dumps({"schema": schema, **document}))
-            return
-        for line in text:
-            self._print(self._out, line)
+            lines: Sequence[str] = [json.dumps({"schema": schema, **document})]
+        else:
+            lines = brief if self._quiet else text
+        try:
+            for line in lines:
+                self._print(self._out, line)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WriteError(
+                f"stdout: cannot be written: {error.strerror}",
+                hint="the work itself is done; look at what stdout leads to",
+            ) from error
 
     def note(self, line: str) -> None:
         """Say what is being done."""
+        self.has_begun = True
         if not self._quiet:
             self._print(self._err, line)
 
@@ -77,33 +128,59 @@ class Console:
 
     def fail(self, error: ReleaseError) -> None:
         """Show an error; with JSON also as the result, unless there is one already."""
-        colours = (_RED, _PLAIN) if self._err.isatty() else ("", "")
-        self._print(self._err, f"{colours[0]}error: {error}{colours[1]}")
+        red, plain = (_RED, _PLAIN) if self._has_colour() else ("", "")
+        self._print(self._err, f"{red}error: {error}{plain}")
         if error.hint:
             self._print(self._err, f"hint: {error.hint}")
-        if self._as_json and not self._has_result:
-            self.result(
-                "krelease.error/1",
-                {
-                    "code": error.code,
-                    "message": str(error),
-                    "hint": error.hint,
-                    "exit_code": error.exit_code,
-                },
-                [],
-            )
+        self._fail_as_json(error.code, str(error), error.hint, error.exit_code)
+
+    def stop(self, error: BaseException) -> None:
+        """Make the stage end: whoever reports progress next gets `error` raised.
+
+        Threads that no signal reaches end that way, in order and at a safe place.
+        """
+        self._stop, self._stop_time = error, time.monotonic()
+
+    def will_stop(self) -> bool:
+        """Return whether the stage ends by `stop`, so that nothing else need end it.
+
+        False outside of stages, and in one that has not reported for a while.
+        """
+        if self._is_stopping:
+            return True
+        is_patient = time.monotonic() - self._stop_time < _PATIENCE_SECONDS
+        return self._n_stages > 0 and is_patient
+
+    def stopped(self, signal_name: str, *, exit_code: int) -> None:
+        """Say that a signal ended the command, after everything was cleaned up."""
+        message = f"stopped by {signal_name}; no unfinished file is left"
+        self._print(self._err, message)
+        self._fail_as_json("stopped", message, "", exit_code)
 
     @contextmanager
     def stage(self, label: str, nbytes: int) -> Iterator[Advance]:
         """Show a stage: a bar with bytes, rate and ETA, or one line when it ends."""
+        self.has_begun = True
+        with self._shown(label, nbytes) as show:
+
+            def advance(done: int) -> None:
+                if self._stop is not None:
+                    self._is_stopping = True
+                    raise self._stop
+                show(done)
+
+            self._n_stages += 1
+            try:
+                yield advance
+            finally:
+                self._n_stages -= 1
+
+    def _shown(self, label: str, nbytes: int) -> AbstractContextManager[Advance]:
         if self._quiet:
-            yield lambda _: None
-        elif self._err.isatty():
-            with self._bar(label, nbytes) as advance:
-                yield advance
-        else:
-            with self._summary(label) as advance:
-                yield advance
+            return nullcontext(lambda _: None)
+        if self._err.isatty():
+            return self._bar(label, nbytes)
+        return self._summary(label)
 
     @contextmanager
     def _bar(self, label: str, nbytes: int) -> Iterator[Advance]:
@@ -116,16 +193,20 @@ class Console:
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
+        from rich.table import Column
 
+        one_line = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        fixed = Column(no_wrap=True)
         bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False, table_column=one_line),
+            BarColumn(bar_width=_BAR_WIDTH),
+            DownloadColumn(table_column=fixed),
+            TransferSpeedColumn(table_column=fixed),
+            TextColumn("ETA", table_column=fixed),
+            TimeRemainingColumn(compact=True, table_column=fixed),
             console=RichConsole(file=self._err),
             transient=True,
+            expand=True,
         )
         begin = time.monotonic()
         with bar:
@@ -149,6 +230,25 @@ class Console:
         rate = size(int(nbytes / seconds)) if seconds > 0 else "-"
         self.note(f"{visible(label)}: {size(nbytes)} in {seconds:.1f} s ({rate}/s)")
 
+    def _has_colour(self) -> bool:
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return self._err.isatty() and not plain
+
+    def _fail_as_json(self, code: str, message: str, hint: str, exit_code: int) -> None:
+        if not self._as_json or self._has_result:
+            return
+        document = {
+            "code": code,
+            "message": message,
+            "hint": hint,
+            "exit_code": exit_code,
+        }
+        self.result("krelease.error/1", document, [])
+
     @staticmethod
     def _print(stream: TextIO, line: str) -> None:
-        print(line, file=stream, flush=True)  # the one place that prints
+        """Print one line; what the stream's encoding lacks becomes an escape."""
+        encoding = stream.encoding or "utf-8"
+        shown = line.encode(encoding, "backslashreplace").decode(encoding)
+        stream.write(f"{shown}\n")  # in one piece, whatever interrupts
+        stream.flush()

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from release.build import checkpoint_name
 from release.card.render import render_card
 from release.definition import Definition, linear_recipe
 from release.errors import ReleaseError
-from release.folder import CARD_NAME, LICENCE_NAME
+from release.folder import CARD_NAME, archive_name
 from release.formats.checkpoint import open_checkpoint
 from release.ingredients import Located
 from release.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -52,17 +53,30 @@ def _states_the_same(
     identity = linear_recipe(definition).sha256(
         copy_from=recipe.copy_from, vae=recipe.vae
     )
-    measured = {ingredient.name: ingredient for ingredient in manifest.ingredients}
+    measured = {record.name: record.sha256 for record in manifest.ingredients}
     if manifest.recipe.sha256 != identity or measured.keys() != {
         item.name for item in located
     }:
+        return False
+    if any(item.sha256 not in {None, measured[item.name]} for item in located):
+        return False
+    if not _has_the_same_files(definition, manifest):
         return False
     before_card = [
         file for file in manifest.files if file.role in {"archive", "licence"}
     ]
     as_rendered = manifest.model_copy(update={"files": tuple(before_card)})
     card = render_card(definition, as_rendered).encode()
-    return (folder / LICENCE_NAME).is_file() and card == _bytes(folder / CARD_NAME)
+    return card == _bytes(folder / CARD_NAME)
+
+
+def _has_the_same_files(definition: Definition, manifest: Manifest) -> bool:
+    release = definition.release
+    checkpoints = {checkpoint_name(definition, name) for name in release.variants}
+    archives = {archive_name(definition, name) for name in release.archives}
+    return checkpoints == {record.name for record in manifest.checkpoints} and (
+        archives == {file.name for file in manifest.files if file.role == "archive"}
+    )
 
 
 def _bytes(path: Path) -> bytes:

@@ -16,7 +16,7 @@ from release.card.pointer import ARCHIVE_README_NAME, archive_readme
 from release.card.render import render_card
 from release.definition import Definition
 from release.engine.execute import execute, total_nbytes
-from release.formats.archive import ZipMember, plan_zip_nbytes, write_stored_zip
+from release.formats.archive import ZipMember, write_stored_zip, zip_nbytes
 from release.formats.checkpoint import Checkpoint, open_checkpoint
 from release.formats.output import require_space, write_text_file
 from release.formats.staging import StagingFolder
@@ -110,14 +110,14 @@ def _licence(definition: Definition) -> bytes:
 
 
 def _planned_archive_nbytes(definition: Definition, variant: str, nbytes: int) -> int:
-    """Return the exact size of a zip whose checkpoint does not exist yet.
-
-    Stored members count byte for byte, so the checkpoint's size is simply added to that
-    of the same zip with an empty one, as long as neither needs zip64.
-    """
+    """Return the exact size of a zip whose checkpoint does not exist yet."""
     members = _archive_members(definition, variant, b"")
-    zip64_nbytes = 0 if nbytes < 0xFFFFFFFF else 2 * (4 + 16)
-    return plan_zip_nbytes(members) + nbytes + zip64_nbytes
+    sizes = {
+        member.name: len(member.source)
+        for member in members
+        if isinstance(member.source, bytes)
+    }
+    return zip_nbytes({**sizes, checkpoint_name(definition, variant): nbytes})
 
 
 def _archive_members(

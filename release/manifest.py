@@ -155,7 +155,7 @@ def read_manifest(path: Path) -> Manifest:
             code="manifest-too-large",
         )
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"
@@ -164,3 +164,10 @@ def read_manifest(path: Path) -> Manifest:
             code="manifest",
             hint=f"this version reads {SCHEMA}",
         ) from error
+    if not manifest.checkpoints:
+        raise IntegrityError(
+            f"{visible(path)}: checkpoints: names none, so there is nothing to check",
+            code="manifest",
+            hint="build the release again",
+        )
+    return manifest

@@ -54,8 +54,9 @@ class Rule:
 class Preset:
     """A named dtype policy.
 
-    `rules` are for SDXL; `generic_rules` for an architecture that is not known, where
-    only what is surely a weight matrix is cast to fp8.
+    `rules` are for SDXL and the older all-in-one layouts, whose parts are known;
+    `generic_rules` for other architectures, where only what is surely a weight matrix
+    is cast to fp8.
     """
 
     name: str
@@ -132,7 +133,8 @@ def assign_dtypes(
         tensors: Tensor name -> dtype and shape, a whole checkpoint.
         architecture: As `release.architecture.sdxl.detect` names it.
     """
-    rules = preset.rules if architecture == "sdxl" else preset.generic_rules
+    is_known = architecture != "unknown"
+    rules = preset.rules if is_known else preset.generic_rules
     return {
         name: _dtype_of(rules, name, tensor, kind_of(name, tensors))
         for name, tensor in tensors.items()

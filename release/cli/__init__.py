@@ -4,12 +4,19 @@ Only typer, the standard library and `release.errors` are imported here; everyth
 is imported inside the commands, so that help is quick.
 """
 
-from release.cli.app import app
-from release.cli.build import build
-from release.cli.convert import convert
-from release.cli.publish import publish
-from release.cli.releases import releases
-from release.cli.verify import verify
+import sys
+
+try:
+    from release.cli.app import app
+    from release.cli.build import build
+    from release.cli.convert import convert
+    from release.cli.publish import publish
+    from release.cli.releases import releases
+    from release.cli.verify import verify
+except KeyboardInterrupt:
+    # Ctrl-C before there is a command that could say so.
+    sys.stderr.write("stopped by SIGINT\n")
+    sys.exit(130)
 
 app.command()(publish)
 app.command()(build)

@@ -1,11 +1,13 @@
 """`krelease build`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from release.cli.app import session
+from release.cli.built import build_document, build_paths, build_text, check_line
 from release.cli.definitions import load
 from release.cli.options import (
     DefinitionOption,
@@ -20,7 +22,11 @@ from release.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from release.manifest import Manifest
+    from release.console import Console
+    from release.definition import Definition
+    from release.ingredients import Located
+
+_REFUSED: Final = "pass --force to replace it, or --out for another place"
 
 
 def build(
@@ -30,7 +36,7 @@ def build(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="DIR", help="Release folder.", show_default="./RELEASE"
+            "--out", metavar="DIR", help="Release folder. If not given: ./RELEASE."
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -39,91 +45,73 @@ def build(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Build a release folder: variants, card, licence, checksums, manifest.
+    """Build a release folder: variants, card, checksums, manifest.
 
-    Ingredients that are not given are fetched from the Hub at a pinned commit.
+    An ingredient that is not given is taken from the path in the definition, or
+    fetched from the Hub at a pinned commit. The folder appears whole or not at all.
 
-    Example: krelease build gamma-rev2 -i beta7=PATH -i anxl3=PATH -i anxl2=PATH
-    -i base8=PATH
-    """
+    Example: krelease build gamma-rev2 -i beta7=beta7.safetensors -i base8=base8.safetensors
+    """  # noqa: E501  # a command that can be copied stays on one line
     with session(as_json=json, quiet=quiet) as console:
-        from release.acquire import acquire, locate_with_hub
-        from release.cli.previews import preview_document, preview_text
-        from release.ingredients import check_digests, require_all
-        from release.preview import preview_build
+        from release.acquire import locate_with_hub
         from release.threads import choose_threads
 
         wanted, base = load(release, definition)
         given = parse_ingredients(ingredient)
+        n_threads = choose_threads(threads)
         target = out or Path(wanted.release.name)
         located = locate_with_hub(wanted, given, base=base)
         if dry_run:
-            preview = preview_build(wanted, located, target)
-            console.result(
-                "krelease.build-plan/1",
-                {"release": wanted.release.name, **preview_document(preview)},
-                preview_text(preview),
-            )
-            require_all(located)
-            return
-        require_all(located)
-        located = acquire(located, note=console.note)
-        n_threads = choose_threads(threads)
-        check_digests(located, progress=console, threads=n_threads)
-        from release.folder import build_folder
-
-        manifest = build_folder(
-            wanted,
-            located,
-            target,
-            threads=n_threads,
-            progress=console,
-            overwrite=force,
-        )
-        console.result(
-            "krelease.build/1",
-            build_document(manifest, target),
-            build_text(manifest, target),
-        )
+            _preview(console, wanted, located, target, force=force)
+        else:
+            _build(console, wanted, located, target, threads=n_threads, force=force)
 
 
-def build_document(manifest: "Manifest", folder: Path) -> dict[str, object]:
-    """Return what was built, for scripts; the details are in the manifest."""
-    return {
-        "release": manifest.release,
-        "folder": str(folder),
-        "rehearsal": manifest.rehearsal,
-        "recipe_sha256": manifest.recipe.sha256,
-        "checkpoints": [
-            {
-                "name": record.name,
-                "variant": record.variant,
-                "nbytes": record.nbytes,
-                "sha256": record.sha256,
-                "xxh3_128": record.xxh3_128,
-                "parity": record.parity.model_dump(mode="json"),
-            }
-            for record in manifest.checkpoints
-        ],
-        "files": [
-            {"name": record.name, "nbytes": record.nbytes, "sha256": record.sha256}
-            for record in manifest.files
-        ],
-    }
+def _preview(
+    console: "Console",
+    wanted: "Definition",
+    located: Sequence["Located"],
+    target: Path,
+    *,
+    force: bool,
+) -> None:
+    from release.cli.previews import preview_document, preview_paths, preview_text
+    from release.ingredients import require_all
+    from release.preview import preview_build
+
+    preview = preview_build(wanted, located, target)
+    console.result(
+        "krelease.build-plan/1",
+        {"release": wanted.release.name, **preview_document(preview)},
+        preview_text(preview, occupied="" if force else _REFUSED),
+        brief=preview_paths(preview),
+    )
+    require_all(located)
 
 
-def build_text(manifest: "Manifest", folder: Path) -> list[str]:
-    """Return what was built, for people."""
-    from release.console import size
+def _build(
+    console: "Console",
+    wanted: "Definition",
+    located: Sequence["Located"],
+    target: Path,
+    *,
+    threads: int,
+    force: bool,
+) -> None:
+    from release.acquire import acquire
+    from release.ingredients import check_digests, require_all
 
-    lines = [
-        f"{folder / record.name}: {size(record.nbytes)}, "
-        f"SNR {record.parity.snr_db} dB, max error {record.parity.max_abs_error}, "
-        f"{record.parity.flushed:,} flushed to zero, {record.parity.clamped:,} clamped"
-        for record in manifest.checkpoints
-    ]
-    lines += [
-        f"{folder / record.name}: {size(record.nbytes)}" for record in manifest.files
-    ]
-    lines.append(f"check it: krelease verify {folder}")
-    return lines
+    require_all(located)
+    from release.folder import build_folder  # torch: seconds, so refusals come first
+
+    at_hand = acquire(located, note=console.note)
+    check_digests(at_hand, progress=console, threads=threads)
+    manifest = build_folder(
+        wanted, at_hand, target, threads=threads, progress=console, overwrite=force
+    )
+    console.result(
+        "krelease.build/1",
+        build_document(manifest, target),
+        [*build_text(manifest, target), check_line(target)],
+        brief=build_paths(manifest, target),
+    )

@@ -1,5 +1,7 @@
 """`krelease convert`."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +30,7 @@ def convert(
         typer.Option(
             "--to",
             metavar="VARIANT",
-            help="fp32, fp16, bf16 or fp8. Repeat for several in one reading.",
+            help="fp32, fp16, bf16 or fp8. Repeat it for several in one reading.",
         ),
     ],
     out: Annotated[
@@ -36,8 +38,7 @@ def convert(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Folder for the results.",
-            show_default="FILE's",
+            help="Folder for the results. If not given: that of FILE.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -54,66 +55,120 @@ def convert(
     Example: krelease convert model.safetensors --to fp16 --to fp8
     """
     with session(as_json=json, quiet=quiet) as console:
-        from release.console import size
-        from release.convert import convert as run
-        from release.convert import plan_convert
+        from release.errors import first_names
         from release.formats.checkpoint import open_checkpoint
         from release.threads import choose_threads
         from release.variants import find_preset
 
         presets = [find_preset(name) for name in dict.fromkeys(to)]
+        n_threads = choose_threads(threads)
+        folder = out or path.parent
         with open_checkpoint(path) as checkpoint:
+            from release.convert import convert as run  # torch: refusals come first
+            from release.convert import plan_convert
+
             plan = plan_convert(checkpoint, presets, stem=path.stem)
-            folder = out or path.parent
+            paths = [str(folder / output.name) for output in plan.passes.outputs]
             if dry_run:
-                console.result("krelease.convert-plan/1", *_planned(plan, folder))
+                document, text = _planned(plan, folder)
+                console.result("krelease.convert-plan/1", document, text, brief=paths)
                 return
-            folder.mkdir(parents=True, exist_ok=True)
             if plan.dropped:
-                console.note(f"metadata not carried over: {', '.join(plan.dropped)}")
-            reports = run(
-                plan,
-                folder,
-                threads=choose_threads(threads),
-                progress=console,
-                overwrite=force,
-            )
+                console.note(f"metadata not carried over: {first_names(plan.dropped)}")
+            with _existing(folder):
+                reports = run(
+                    plan, folder, threads=n_threads, progress=console, overwrite=force
+                )
         document = {
             "source": str(path),
             "architecture": plan.architecture,
             "dropped_metadata": list(plan.dropped),
             "outputs": [_output(report, folder) for report in reports],
         }
-        text = [
-            f"{folder / report.plan.name}: {size(report.plan.nbytes)}, "
-            f"SNR {report.deviation.snr_db} dB, "
-            f"max error {report.deviation.max_abs_error:.3g}, "
-            f"{report.deviation.flushed:,} flushed to zero, "
-            f"{report.deviation.clamped:,} clamped"
-            for report in reports
-        ]
-        console.result("krelease.convert/1", document, text)
+        console.result(
+            "krelease.convert/1", document, _text(reports, folder), brief=paths
+        )
+
+
+@contextmanager
+def _existing(folder: Path) -> Iterator[None]:
+    """Create a folder that does not exist; after a failure it is gone again."""
+    from release.formats.space import write_failure
+
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failure(folder, error) from error
+    try:
+        yield
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):  # somebody else has put something there
+                each.rmdir()
+        raise
 
 
 def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list[str]]:
-    from release.console import size
+    from release.console import columns, size
+    from release.formats.output import free_bytes
     from release.records import count_dtypes
 
-    outputs: list[dict[str, object]] = [
-        {
-            "path": str(folder / output.name),
-            "variant": output.variant,
-            "nbytes": output.nbytes,
-            "dtypes": count_dtypes(output.entries),
-        }
-        for output in plan.passes.outputs
+    outputs = plan.passes.outputs
+    around = (folder, *folder.absolute().parents)
+    free = free_bytes(next(each for each in around if each.is_dir()))
+    needed = sum(output.nbytes for output in outputs)
+    document: dict[str, object] = {
+        "architecture": plan.architecture,
+        "dropped_metadata": list(plan.dropped),
+        "outputs": [
+            {
+                "path": str(folder / output.name),
+                "variant": output.variant,
+                "nbytes": output.nbytes,
+                "dtypes": count_dtypes(output.entries),
+                "exists": (folder / output.name).exists(),
+            }
+            for output in outputs
+        ],
+        "needed_nbytes": needed,
+        "free_nbytes": free,
+    }
+    text = columns(
+        [
+            [
+                str(folder / output.name),
+                f"{output.nbytes:,} bytes",
+                size(output.nbytes),
+                ", ".join(
+                    f"{n:,} {code}" for code, n in count_dtypes(output.entries).items()
+                ),
+            ]
+            for output in outputs
+        ],
+        right=[1, 2],
+    )
+    text.append(f"Disk: needs {size(needed)}, {size(free)} free")
+    text += [
+        f"Note: {folder / output.name} already exists; pass --force to replace it"
+        for output in outputs
+        if (folder / output.name).exists()
     ]
-    text = [
-        f"{folder / output.name}: {output.nbytes:,} bytes ({size(output.nbytes)}), "
-        + ", ".join(f"{n:,} {code}" for code, n in count_dtypes(output.entries).items())
-        for output in plan.passes.outputs
+    return document, text
+
+
+def _text(reports: Sequence["OutputReport"], folder: Path) -> list[str]:
+    from release.cli.built import parity_lines
+    from release.console import columns, size
+    from release.records import parity_record
+
+    rows = [[str(folder / each.plan.name), size(each.plan.nbytes)] for each in reports]
+    measured = [(r.plan.variant, parity_record(r.deviation)) for r in reports]
+    return [
+        *columns(rows, right=[1]),
+        "Against the source",
+        *parity_lines(measured),
     ]
-    return {"architecture": plan.architecture, "outputs": outputs}, text
 
 
 def _output(report: "OutputReport", folder: Path) -> dict[str, object]:

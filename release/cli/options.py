@@ -8,11 +8,17 @@ import typer
 
 from release.errors import UsageError, visible
 
+MAX_THREADS: Final = 512
+_EXAMPLE: Final = "for example --ingredient beta7=models/beta7.safetensors"
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No notes and no progress on stderr.")
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Only names on stdout; no notes and no progress."
+    ),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace what is already at the target.")
@@ -24,9 +30,12 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(
         "--threads",
+        metavar="N",
         min=1,
-        show_default="the cores this process may use",
-        help="Worker threads; the environment variable KRELEASE_THREADS also works.",
+        max=MAX_THREADS,
+        show_default=False,
+        help="Worker threads. If not given: KRELEASE_THREADS, or the cores that this"
+        " process may use.",
     ),
 ]
 IngredientOption = Annotated[
@@ -35,7 +44,7 @@ IngredientOption = Annotated[
         "--ingredient",
         "-i",
         metavar="NAME=PATH",
-        help="File of an ingredient. Repeat for each.",
+        help="The file of an ingredient. Repeat it for each.",
     ),
 ]
 DefinitionOption = Annotated[
@@ -43,7 +52,7 @@ DefinitionOption = Annotated[
     typer.Option(
         "--definition",
         metavar="FILE",
-        help="A definition file, instead of a name from the catalog.",
+        help="A definition file (TOML), instead of RELEASE.",
     ),
 ]
 ReleaseArgument = Annotated[
@@ -53,8 +62,6 @@ ReleaseArgument = Annotated[
         help="A release of the catalog, or NAME of a NAME.toml in this folder.",
     ),
 ]
-
-_FORM: Final = "expected NAME=PATH"
 
 
 def parse_ingredients(pairs: Sequence[str] | None) -> dict[str, Path]:
@@ -68,13 +75,23 @@ def parse_ingredients(pairs: Sequence[str] | None) -> dict[str, Path]:
         name, equals, path = pair.partition("=")
         if not equals or not name or not path:
             raise UsageError(
-                f"--ingredient {visible(pair)}: {_FORM}",
+                f"--ingredient {visible(pair)}: expected NAME=PATH",
                 code="ingredient-option",
-                hint="for example --ingredient beta7=models/beta7.safetensors",
+                hint=_EXAMPLE,
             )
         if name in given:
             raise UsageError(
-                f"--ingredient {visible(name)}: given twice", code="ingredient-option"
+                f"--ingredient {visible(name)}: given twice, expected once",
+                code="ingredient-option",
+                hint="leave one of the two out",
             )
-        given[name] = Path(path).expanduser()
+        given[name] = _path(path)
     return given
+
+
+def _path(text: str) -> Path:
+    """Return a path; `~` is expanded here, because a shell leaves `NAME=~/x` alone."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user: then it is the name of a file
+        return Path(text)

@@ -1,14 +1,15 @@
 """`krelease publish`."""
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from release.cli.app import session
-from release.cli.build import build_document, build_text
+from release.cli.built import build_document, build_paths, build_text, check_line
 from release.cli.definitions import load
 from release.cli.options import (
     DefinitionOption,
@@ -23,12 +24,28 @@ from release.cli.options import (
 )
 
 _CARD_NAME: Final = "README.md"
+_KEPT_IF_SAME: Final = (
+    "it is used as it is if it holds this very release, and refused otherwise"
+)
+_REPLACED: Final = "it would be replaced"
 
 if TYPE_CHECKING:
     from release.console import Console
     from release.definition import Definition
     from release.hub.staged_release import PublishResult
+    from release.preview import Preview
     from release.publish import Built
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be published, and how; `base` is where its relative paths start."""
+
+    definition: "Definition"
+    base: Path
+    given: Mapping[str, Path]
+    target: Path
+    force: bool
 
 
 def publish(
@@ -39,7 +56,8 @@ def publish(
         bool,
         typer.Option(
             "--rehearse",
-            help="The whole job on narrow stand-ins, against a Hub on loopback.",
+            help="The whole job against a Hub on loopback, with narrow stand-ins for"
+            " ingredients that are not given.",
         ),
     ] = False,
     repo: Annotated[
@@ -47,7 +65,7 @@ def publish(
         typer.Option(
             "--repo",
             metavar="OWNER/NAME",
-            help="Another repository than the release's.",
+            help="Another repository than the one in the definition.",
         ),
     ] = None,
     out: Annotated[
@@ -55,8 +73,7 @@ def publish(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Release folder.",
-            show_default="./RELEASE, or ./RELEASE-rehearsal",
+            help="Release folder. If not given: ./RELEASE, or ./RELEASE-rehearsal.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -65,9 +82,9 @@ def publish(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Build a release, push it as one visible change, and fetch it back to prove it.
+    """Build a release, push it in one change, fetch it back as proof.
 
-    Endpoint and token are those that huggingface_hub is configured with (HF_ENDPOINT,
+    Hub and token are those that huggingface_hub is configured with (HF_ENDPOINT,
     HF_TOKEN, or a login). Running it again does only what is left.
 
     Example: krelease publish gamma-rev2 --rehearse
@@ -79,118 +96,101 @@ def publish(
         wanted, base = load(release, definition)
         if repo is not None:
             wanted = with_repo(wanted, repo)
-        given = parse_ingredients(ingredient)
         name = wanted.release.name
+        target = out or Path(f"{name}-rehearsal" if rehearse else name)
+        n_threads = choose_threads(threads)
+        job = _Job(wanted, base, parse_ingredients(ingredient), target, force)
         if dry_run:
-            target = out or Path(f"{name}-rehearsal" if rehearse else name)
-            _preview(console, wanted, given, base, target, rehearse=rehearse)
+            _preview(console, job, rehearse=rehearse)
         elif rehearse:
-            n_threads = choose_threads(threads)
-            root = out or Path(f"{name}-rehearsal")
-            _rehearse(console, wanted, given, root, threads=n_threads, force=force)
+            _rehearse(console, job, threads=n_threads)
         else:
-            n_threads = choose_threads(threads)
-            target = out or Path(name)
-            _publish(
-                console, wanted, given, base, target, threads=n_threads, force=force
-            )
+            _publish(console, job, threads=n_threads)
 
 
-def _preview(
-    console: "Console",
-    wanted: "Definition",
-    given: Mapping[str, Path],
-    base: Path,
-    target: Path,
-    *,
-    rehearse: bool,
-) -> None:
-    from release.acquire import locate_with_hub
-    from release.cli.previews import preview_document, preview_text
-    from release.hub.client import connect
-    from release.hub.plan import preview_release
+def _preview(console: "Console", job: _Job, *, rehearse: bool) -> None:
+    from release.cli.previews import preview_document, preview_paths, preview_text
     from release.ingredients import require_all
-    from release.preview import preview_build
 
+    preview = _rehearsal_plan(job) if rehearse else _plan(job)
+    document = {"release": job.definition.release.name, "rehearsal": rehearse}
+    text = preview_text(preview, occupied=_REPLACED if job.force else _KEPT_IF_SAME)
     if rehearse:
-        from release.rehearse import preview_rehearsal
-
-        preview = preview_rehearsal(wanted, given, target)
-    else:
-        located = locate_with_hub(wanted, given, base=base)
-        preview = preview_build(wanted, located, target)
-        with connect() as connection:
-            sizes = {file.name: file.nbytes for file in preview.files}
-            hub = preview_release(
-                connection, wanted.release.repo, wanted.release.tag, sizes
-            )
-        preview = replace(preview, hub=hub)
+        text.append(f"Hub: on loopback, its repositories below {job.target / 'hub'}")
     console.result(
         "krelease.publish-plan/1",
-        {"release": wanted.release.name, **preview_document(preview)},
-        preview_text(preview),
+        document | preview_document(preview),
+        text,
+        brief=preview_paths(preview),
     )
     if not rehearse:
         require_all(preview.located)
 
 
-def _rehearse(
-    console: "Console",
-    wanted: "Definition",
-    given: Mapping[str, Path],
-    root: Path,
-    *,
-    threads: int,
-    force: bool,
-) -> None:
+def _rehearsal_plan(job: _Job) -> "Preview":
+    from release.rehearse import preview_rehearsal
+
+    return preview_rehearsal(job.definition, job.given, job.target)
+
+
+def _plan(job: _Job) -> "Preview":
+    from release.acquire import locate_with_hub
+    from release.hub.client import connect
+    from release.hub.plan import preview_release
+    from release.preview import preview_build
+
+    located = locate_with_hub(job.definition, job.given, base=job.base)
+    preview = preview_build(job.definition, located, job.target)
+    identity = job.definition.release
+    sizes = {file.name: file.nbytes for file in preview.files}
+    with connect() as connection:
+        hub = preview_release(connection, identity.repo, identity.tag, sizes)
+    return replace(preview, hub=hub)
+
+
+def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
     from release.rehearse import rehearse
 
     done = rehearse(
-        wanted,
-        given,
-        root,
+        job.definition,
+        job.given,
+        job.target,
         threads=threads,
         progress=console,
         note=console.note,
-        overwrite=force,
+        overwrite=job.force,
     )
     git = done.git_directory
     document = _document(done.built, done.published)
     document |= {"git_directory": str(git), "stand_ins": list(done.stand_ins)}
-    text = [
-        *_text(done.built, done.published)[:-2],
-        f"card:   {done.built.folder / _CARD_NAME}",
-        f"proof:  git --git-dir {git} log --oneline --decorate main",
-    ]
+    show_log = f"git --git-dir {shlex.quote(str(git))} log --oneline --decorate main"
+    # The Hub is stopped by now, so its address leads nowhere.
+    text = [*_text(done.built, done.published), f"proof:  {show_log}"]
     if done.stand_ins:
-        text.append(
-            f"a rehearsal: {', '.join(done.stand_ins)}: random values, not weights"
-        )
-    console.result("krelease.publish/1", document, text)
+        made = ", ".join(done.stand_ins)
+        text.append(f"This was a rehearsal: {made}: random values, not weights.")
+    _show(console, done.built, document, text)
 
 
-def _publish(
-    console: "Console",
-    wanted: "Definition",
-    given: Mapping[str, Path],
-    base: Path,
-    target: Path,
-    *,
-    threads: int,
-    force: bool,
-) -> None:
+def _publish(console: "Console", job: _Job, *, threads: int) -> None:
     from release.acquire import acquire, locate_with_hub
     from release.hub.client import connect
     from release.ingredients import require_all
-    from release.publish import ensure_folder, push, require_access
 
-    located = locate_with_hub(wanted, given, base=base)
+    wanted = job.definition
+    located = locate_with_hub(wanted, job.given, base=job.base)
     require_all(located)
+    from release.publish import ensure_folder, push, require_access  # torch: late
+
     with connect() as connection:
         require_access(connection)
-    located = acquire(located, note=console.note)
     built = ensure_folder(
-        wanted, located, target, threads=threads, progress=console, overwrite=force
+        wanted,
+        acquire(located, note=console.note),
+        job.target,
+        threads=threads,
+        progress=console,
+        overwrite=job.force,
     )
     with connect() as connection:
         published = push(
@@ -203,9 +203,15 @@ def _publish(
         )
     for warning in published.warnings:
         console.warn(warning)
-    console.result(
-        "krelease.publish/1", _document(built, published), _text(built, published)
-    )
+    text = [*_text(built, published), f"files:  {published.url}"]
+    _show(console, built, _document(built, published), text)
+
+
+def _show(
+    console: "Console", built: "Built", document: Mapping[str, object], text: list[str]
+) -> None:
+    paths = build_paths(built.manifest, built.folder)
+    console.result("krelease.publish/1", document, text, brief=paths)
 
 
 def _document(built: "Built", published: "PublishResult") -> dict[str, object]:
@@ -225,12 +231,12 @@ def _document(built: "Built", published: "PublishResult") -> dict[str, object]:
 
 def _text(built: "Built", published: "PublishResult") -> list[str]:
     if published.already_published:
-        state = "nothing to do: already published as"
+        state = "Nothing to do: already published as"
     else:
-        state = "published"
+        state = "Published, fetched back and compared:"
     return [
         *build_text(built.manifest, built.folder),
         f"{state} {published.repo_id} tag {published.tag}, commit {published.commit}",
-        f"files:  {published.url}",
         f"card:   {built.folder / _CARD_NAME}",
+        check_line(built.folder),
     ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from release.cli.app import session
-from release.cli.options import JsonOption
+from release.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
     from release.definition import Definition
@@ -14,27 +14,39 @@ if TYPE_CHECKING:
 
 def releases(
     name: Annotated[
-        str | None, typer.Argument(metavar="[RELEASE]", help="Show this one whole.")
+        str | None, typer.Argument(metavar="RELEASE", help="Show this one whole.")
     ] = None,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """List the catalog, or show one release whole.
 
+    A file NAME.toml in this folder counts as the release NAME.
+
     Example: krelease releases gamma-rev2
     """
-    with session(as_json=json) as console:
+    with session(as_json=json, quiet=quiet) as console:
         from release.catalog.find import catalog_names, find_definition
+        from release.console import columns
+        from release.errors import visible
 
         if name is not None:
             definition, text = find_definition(name, Path())
-            document = definition.model_dump(mode="json", by_alias=True)
-            console.result("krelease.release/1", document, text.splitlines())
+            stated = definition.model_dump(mode="json", by_alias=True)
+            lines = [visible(line, len(line)) for line in text.splitlines()]
+            console.result(
+                "krelease.release/1",
+                {"definition": stated},
+                lines,
+                brief=[definition.release.name],
+            )
             return
         found = [find_definition(each, Path())[0] for each in catalog_names()]
         console.result(
             "krelease.releases/1",
             {"releases": [_summary(definition) for definition in found]},
-            [_line(definition) for definition in found],
+            columns([_row(definition) for definition in found]),
+            brief=[definition.release.name for definition in found],
         )
 
 
@@ -51,9 +63,11 @@ def _summary(definition: "Definition") -> dict[str, object]:
     }
 
 
-def _line(definition: "Definition") -> str:
+def _row(definition: "Definition") -> list[str]:
     release = definition.release
-    return (
-        f"{release.name:<14}{release.title}: {', '.join(release.variants)}; "
-        f"made of {', '.join(sorted(definition.ingredients))}"
-    )
+    return [
+        release.name,
+        release.title,
+        ", ".join(release.variants),
+        f"of {', '.join(sorted(definition.ingredients))}",
+    ]

@@ -32,7 +32,8 @@ def verify(
 
     A folder is checked against its manifest.json. A file that krelease wrote carries
     the digests of its tensors and needs nothing beside it. By default xxh3 is compared,
-    which finds accidental damage; --sha256 compares identity as well.
+    which finds accidental damage; --sha256 compares identity as well. With --quiet,
+    only the paths of what is damaged or missing are printed.
 
     Example: krelease verify gamma-rev2/
     """
@@ -47,7 +48,9 @@ def verify(
             threads=choose_threads(threads),
             progress=console,
         )
-        console.result("krelease.verify/1", _document(report), _text(report))
+        console.result(
+            "krelease.verify/1", _document(report), _text(report), brief=_brief(report)
+        )
         raise_if_bad(report)
 
 
@@ -63,14 +66,20 @@ def _document(report: "VerifyReport") -> dict[str, object]:
     }
 
 
+def _brief(report: "VerifyReport") -> list[str]:
+    from release.errors import visible
+
+    folder = report.path if report.path.is_dir() else report.path.parent
+    return [visible(folder / file.name, 4096) for file in report.bad]
+
+
 def _text(report: "VerifyReport") -> list[str]:
+    from release.console import columns
     from release.errors import first_names, visible
 
-    width = max(len(visible(file.name)) for file in report.files)
-    lines = [
-        f"{file.verdict:<14} {visible(file.name):<{width}}  {file.detail}"
-        for file in report.files
-    ]
+    lines = columns(
+        [[file.verdict, visible(file.name), file.detail] for file in report.files]
+    )
     if report.extra:
         lines.append(f"not part of the release: {first_names(report.extra)}")
     checked = {

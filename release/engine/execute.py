@@ -101,8 +101,7 @@ def execute(
         for sealer in sealers:
             sealer.write_header({INGREDIENTS_KEY: ingredients_text(ingredients)})
         seals = _seal_all(sealers, advance)
-        for file in files:
-            file.publish()
+        _publish_all(files, overwrite=overwrite)
     reports = (
         _report(output, seals[number], results, number)
         for number, output in enumerate(plan.outputs)
@@ -160,6 +159,20 @@ def _seal_all(sealers: Sequence[Sealer], advance: Advance) -> list[Seal]:
         except BaseException:
             stopped.set()
             raise
+
+
+def _publish_all(files: Sequence[OutputFile], *, overwrite: bool) -> None:
+    """Give every file its name; take the names back when one cannot be given."""
+    published: list[Path] = []
+    try:
+        for file in files:
+            file.publish()
+            published.append(file.path)
+    except BaseException:
+        if not overwrite:
+            for path in published:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _report(

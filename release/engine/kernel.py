@@ -18,7 +18,6 @@ from release.engine.plan import Operand, Target, TensorJob
 from release.formats.checkpoint import Checkpoint
 from release.formats.output import OutputFile
 from release.numeric.cast import (
-    F16_OVERFLOW,
     TORCH_DTYPES,
     bytes_of,
     mend_subnormals,
@@ -105,26 +104,20 @@ class Kernel:
             if exact is not None and needs_mending:
                 mend_subnormals(exact, value)
             chunk = Chunk(start, value, exact)
-            problem = self._problem(job, chunk)
-            if problem:
-                result.problems.append(problem)
+            if not chunk.is_finite:
+                result.problems.append(self._blame(job, start, count))
                 break
             for number, target in enumerate(job.targets):
                 out = rounded[number][:count]
                 self._write(chunk, target, out, written[number])
                 result.deviations[number].add(chunk, out, self._back[:count])
+            problem = _overflow(chunk, job.targets, result.deviations)
+            if problem:
+                result.problems.append(problem)
+                break
         result.operand_digests = [digest.hexdigest() for digest in read]
         result.target_digests = [digest.hexdigest() for digest in written]
         return result
-
-    def _problem(self, job: TensorJob, chunk: Chunk) -> str:
-        """Say why this chunk must not be published; empty when it may."""
-        if not chunk.is_finite:
-            return self._blame(job, chunk.start, chunk.value.numel())
-        narrowest = any(target.dtype is Dtype.F16 for target in job.targets)
-        if narrowest and chunk.reaches(F16_OVERFLOW):
-            return f"reaches {chunk.magnitude():.6g}, beyond F16's 65504"
-        return ""
 
     def _write(
         self, chunk: Chunk, target: Target, out: Tensor, digest: Xxh3Bits128
@@ -162,6 +155,8 @@ class Kernel:
                 term.copy_(value)
             _accumulate(total, term, operand.coefficient, is_first=is_first)
             is_first = False
+        if is_first:  # every coefficient is 0
+            total.zero_()
         sticky_float32(total, value, self._bits[:count])
         return total, value
 
@@ -179,8 +174,9 @@ class Kernel:
         """Say which ingredient holds the value that is not finite."""
         for operand in job.operands:
             raw = self._read(operand, start, count, Xxh3Bits128())
-            value = self._value[:count]
-            widen(raw, value)
+            value = raw if raw.dtype is torch.float64 else self._value[:count]
+            if value is not raw:
+                widen(raw, value)
             bad = ~torch.isfinite(value)
             if bool(bad.any()) and operand.coefficient != 0.0:
                 index = int(bad.nonzero()[0])
@@ -220,6 +216,17 @@ class Kernel:
         )
         self._advance(len(window))
         return bytes(window)
+
+
+def _overflow(
+    chunk: Chunk, targets: Sequence[Target], deviations: Sequence[Deviation]
+) -> str:
+    """Say which target has become infinite; empty when none has."""
+    for target, deviation in zip(targets, deviations, strict=True):
+        if math.isinf(deviation.max_abs_error):
+            limit = f"{target.dtype.code}'s {target.dtype.finite_max:.6g}"
+            return f"reaches {chunk.magnitude():.6g}, beyond {limit}"
+    return ""
 
 
 def _is_plain(operands: Sequence[Operand]) -> bool:

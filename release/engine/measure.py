@@ -15,6 +15,8 @@ _FP8_LIMITS: Final = {
 _INTEGERS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ROUNDING_MARGIN: Final = 0.99
 """Room for the rounding of a float32 sum of squares."""
+_SQUARES_MIN: Final = 1e-30
+"""Below it, squares may have been lost as float32 subnormals."""
 
 
 class Chunk:
@@ -130,7 +132,7 @@ class Deviation:
 
 def _square_sum(values: Tensor) -> float:
     total = float(torch.dot(values, values))
-    if math.isfinite(total):
+    if _SQUARES_MIN < total < math.inf:
         return total
     wide = values.to(torch.float64)
     return float(torch.dot(wide, wide))

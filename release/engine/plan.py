@@ -18,7 +18,12 @@ from release.formats.header import (
     encode_header,
     lay_out,
 )
-from release.metadata import DATA_SHA256_KEY, INGREDIENTS_KEY, TENSOR_DIGESTS_KEY
+from release.metadata import (
+    DATA_SHA256_KEY,
+    INGREDIENTS_KEY,
+    TENSOR_DIGESTS_KEY,
+    TENSOR_SET_KEY,
+)
 from release.numeric.dtype import Dtype
 
 SHA256_PLACEHOLDER: Final = "0x" + "0" * 64
@@ -159,6 +164,7 @@ def _plan_output(
         ),
         DATA_SHA256_KEY: SHA256_PLACEHOLDER,
         TENSOR_DIGESTS_KEY: "0" * (XXH3_128_HEX_LENGTH * len(entries)),
+        TENSOR_SET_KEY: "0" * XXH3_128_HEX_LENGTH,
     }
     header_nbytes = len(encode_header(metadata, entries))
     return OutputPlan(request.variant, request.name, metadata, entries, header_nbytes)

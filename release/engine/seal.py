@@ -15,11 +15,12 @@ from release.errors import WriteError, visible
 from release.formats.header import encode_header
 from release.formats.output import OutputFile
 from release.formats.scan import blocks, scan
-from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY
+from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY
 from release.numeric.digest import (
     Sha256,
     Xxh3Bits64Chunks,
     Xxh3Bits128,
+    tensor_set_digest,
     xxh3_128,
 )
 
@@ -100,6 +101,10 @@ class Sealer:
             **facts,
             DATA_SHA256_KEY: f"0x{self._data_sha256}",
             TENSOR_DIGESTS_KEY: "".join(digests[name] for name in sorted(digests)),
+            TENSOR_SET_KEY: tensor_set_digest(
+                (entry.name, entry.dtype, entry.shape, digests[entry.name])
+                for entry in self._plan.entries
+            ),
         }
         self._header = encode_header(metadata, self._plan.entries)
         if len(self._header) != self._plan.header_nbytes:
@@ -115,7 +120,7 @@ class Sealer:
             stopped: Set by whoever wants the work to end early; set here on failure.
 
         Raises:
-            WriteError: A tensor does not read back as it was written.
+            WriteError: Header or tensor does not read back as it was written.
         """
         self._file.sync()
         with ThreadPoolExecutor(1, "krelease-sha256") as pool:
@@ -134,10 +139,17 @@ class Sealer:
             chunks=chunks,
         )
 
+    def _check_header(self) -> None:
+        copy = bytearray(len(self._header))
+        self._file.read_into(0, memoryview(copy))
+        if copy != self._header:
+            raise _read_back_failure(self._file, "the header")
+
     def _read_back(
         self, on_read: Callable[[int], None], stopped: threading.Event
     ) -> tuple[str, str]:
         """Return xxh3_128 of the file and its chunk digests; check every tensor."""
+        self._check_header()
         whole = Xxh3Bits128()
         chunks = Xxh3Bits64Chunks()
         check = _TensorCheck(self._file, self._plan, self._tensor_digests)
@@ -158,6 +170,14 @@ def _sha256(file: OutputFile, nbytes: int, stopped: threading.Event) -> str:
             break
         digest.update(block)
     return digest.hexdigest()
+
+
+def _read_back_failure(file: OutputFile, what: str) -> WriteError:
+    return WriteError(
+        f"{visible(file.path, 1024)}: {what} does not read back as it was written",
+        code="read-back",
+        hint="the disk or its memory is failing; try another disk",
+    )
 
 
 class _TensorCheck:
@@ -193,11 +213,6 @@ class _TensorCheck:
 
     def _finish(self, name: str) -> None:
         if self._digest.hexdigest() != self._expected[name]:
-            raise WriteError(
-                f"{visible(self._file.path, 1024)}: tensor {visible(name)} does not "
-                "read back as it was written",
-                code="read-back",
-                hint="the disk or its memory is failing; try another disk",
-            )
+            raise _read_back_failure(self._file, f"tensor {visible(name)}")
         self._digest = Xxh3Bits128()
         self._number += 1

@@ -10,7 +10,7 @@ Source:
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -82,6 +82,19 @@ def plan_zip_nbytes(members: Sequence[ZipMember]) -> int:
         InputError: A source is missing or not a regular file.
     """
     placed = _place(members)
+    return _data_end(placed) + len(_directory(placed, [0] * len(placed)))
+
+
+def zip_nbytes(sizes: Mapping[str, int]) -> int:
+    """Return the exact size in bytes of an archive of members that need not exist yet.
+
+    Args:
+        sizes: Name of each member -> its bytes.
+    """
+    placed: list[_Placed] = []
+    for name, nbytes in sorted(sizes.items()):
+        member, offset = ZipMember(name, b""), _data_end(placed)
+        placed.append(_Placed(member, name.encode(), nbytes, offset, status=None))
     return _data_end(placed) + len(_directory(placed, [0] * len(placed)))
 
 

@@ -31,6 +31,9 @@ def rename_no_clobber(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
+        if source.is_dir():
+            source.rename(target)  # refuses a folder with anything in it
+            return
         os.link(source, target)
         source.unlink()
 

@@ -1,6 +1,7 @@
 """A folder that appears whole: filled under a temporary name, renamed at the end."""
 
 import fcntl
+import functools
 import os
 import re
 import shutil
@@ -35,12 +36,16 @@ class StagingFolder:
 
     def __init__(self, target: Path, *, mark: str, overwrite: bool = False) -> None:
         self._target = target
-        _refuse_target(target, mark, overwrite=overwrite)
+        self._refuse = functools.partial(
+            _refuse_target, target, mark, overwrite=overwrite
+        )
+        self._refuse()
         self.path = target.with_name(f".{target.name}.{os.getpid()}.part")
         self._old = target.with_name(f".{target.name}.{os.getpid()}.old")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             remove_stale_folders(target)
+            self._refuse()
             self.path.mkdir()
             self._lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -64,8 +69,10 @@ class StagingFolder:
 
         Raises:
             OutputExistsError: The target appeared meanwhile.
+            OutputError: The target is meanwhile not a folder of ours.
             WriteError: The system refused.
         """
+        self._refuse()
         try:
             os.fsync(self._lock)
             if self._target.is_dir():
@@ -75,8 +82,9 @@ class StagingFolder:
         except FileExistsError as error:
             raise OutputExistsError(self._target) from error
         except OSError as error:
-            self._restore()
             raise write_failure(self._target, error) from error
+        finally:
+            self._restore()
         shutil.rmtree(self._old, ignore_errors=True)
 
     def _restore(self) -> None:
@@ -87,6 +95,8 @@ class StagingFolder:
 def remove_stale_folders(target: Path) -> None:
     """Remove what dead writers of `target` left; one with a living writer is kept.
 
+    An older folder that was set aside and never replaced gets its name back.
+
     Raises:
         OSError: The parent folder cannot be listed.
     """
@@ -95,6 +105,8 @@ def remove_stale_folders(target: Path) -> None:
         if match is None or match[1] != target.name:
             continue
         if entry.is_dir(follow_symlinks=False) and _lock_is_free(Path(entry.path)):
+            if match[2] == "old" and not target.exists():
+                Path(entry.path).rename(target)
             shutil.rmtree(entry.path, ignore_errors=True)
 
 
@@ -110,6 +122,12 @@ def _lock_is_free(folder: Path) -> bool:
 
 
 def _refuse_target(target: Path, mark: str, *, overwrite: bool) -> None:
+    if target.name in {"", ".."}:
+        raise OutputError(
+            f"{visible(target, 1024)}: cannot be replaced while it is in use",
+            code="folder-name",
+            hint="name the folder itself with --out, from outside it",
+        )
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(
             f"{visible(target, 1024)}: exists and is not a folder",

@@ -36,9 +36,6 @@ TORCH_DTYPES: Final[dict[Dtype, torch.dtype]] = {
 
 _DTYPES: Final = {torch_dtype: dtype for dtype, torch_dtype in TORCH_DTYPES.items()}
 
-F16_OVERFLOW: Final = 65520.0
-"""Magnitudes from here on round to infinity in F16: half a step above 65,504."""
-
 _FLOAT32_DROPPED: Final = (1 << 29) - 1
 """The mantissa bits that float64 has beyond float32."""
 _FLOAT32_EXPONENT: Final = 0x7F800000

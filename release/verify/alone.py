@@ -1,12 +1,13 @@
 """One file, verified by the digests that its own header carries."""
 
 import re
+from collections.abc import Mapping
 
 from release.errors import visible
 from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.scan import scan
-from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY
-from release.numeric.digest import Sha256
+from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY
+from release.numeric.digest import Sha256, tensor_set_digest
 from release.progress import Advance
 from release.verify.report import FileVerdict, Level, damaged_tensors
 from release.verify.tensors import tensor_digests
@@ -32,6 +33,14 @@ def verify_alone(
     damaged = tuple(sorted(n for n in expected if found[n] != expected[n]))
     if damaged:
         return damaged_tensors(name, nbytes, variant, damaged)
+    if _tensor_set(checkpoint, found) != checkpoint.metadata.get(TENSOR_SET_KEY):
+        return FileVerdict(
+            name,
+            "damaged",
+            f"a tensor's name, dtype or shape differs from {TENSOR_SET_KEY}",
+            nbytes,
+            variant,
+        )
     if level == "sha256" and not _data_is_intact(checkpoint, advance):
         return FileVerdict(
             name,
@@ -53,6 +62,13 @@ def _carried_digests(checkpoint: SafetensorsCheckpoint) -> dict[str, str] | None
     if len(joined) != 32 * len(names):
         return None
     return {name: joined[32 * at : 32 * at + 32] for at, name in enumerate(names)}
+
+
+def _tensor_set(checkpoint: SafetensorsCheckpoint, digests: Mapping[str, str]) -> str:
+    return tensor_set_digest(
+        (entry.name, entry.dtype, entry.shape, digests[entry.name])
+        for entry in checkpoint.tensors.values()
+    )
 
 
 def _data_is_intact(checkpoint: SafetensorsCheckpoint, advance: Advance) -> bool:

@@ -150,6 +150,9 @@ def test_more_members_than_16_bits_count_are_all_found(tmp_path):
 
     with zipfile.ZipFile(target) as archive_file:
         assert len(archive_file.namelist()) == 65_536
+    end_64 = target.read_bytes()[-98:-42]
+    assert end_64[:4] == b"PK\x06\x06"
+    assert int.from_bytes(end_64[32:40], "little") == 65_536
 
 
 def fast_empty_member(_output, _item):
@@ -206,6 +209,25 @@ def test_source_that_changes_meanwhile_leaves_nothing(tmp_path, monkeypatch, cha
         return create(*args, **options)
 
     monkeypatch.setattr(archive.OutputFile, "create", change_then_create)
+
+    with pytest.raises(InputError) as caught:
+        write_stored_zip(tmp_path / "x.zip", [ZipMember("a", source)])
+
+    assert caught.value.code == "input-changed"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_source_that_changes_while_it_is_read_leaves_nothing(tmp_path, monkeypatch):
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"a")
+    os.utime(source, (0, 0))
+    write_at = archive.OutputFile.write_at
+
+    def change_then_write(output, offset, data):
+        source.write_bytes(b"b")
+        write_at(output, offset, data)
+
+    monkeypatch.setattr(archive.OutputFile, "write_at", change_then_write)
 
     with pytest.raises(InputError) as caught:
         write_stored_zip(tmp_path / "x.zip", [ZipMember("a", source)])

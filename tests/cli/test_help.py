@@ -1,0 +1,79 @@
+"""What somebody reads who types --help."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from release import __version__
+
+COMMANDS = ("publish", "build", "convert", "verify", "releases")
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+
+
+def test_overview_names_every_command_in_one_uncut_line(krelease):
+    code, out, err = krelease("--help")
+
+    assert (code, err) == (0, "")
+    assert re.findall(r"(?m)^  ([a-z]+)  +[A-Z]", out) == list(COMMANDS)
+    assert "..." not in out.replace("[ARGS]...", "")
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_of_its_command(krelease, command):
+    code, out, err = krelease(command, "--help")
+
+    assert (code, err) == (0, "")
+    assert f"Example: krelease {command} " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_offers_json_and_quiet(krelease, command):
+    _, out, _ = krelease(command, "-h")
+
+    assert "--json" in out
+    assert "-q, --quiet" in out
+
+
+@pytest.mark.parametrize("command", ["publish", "build", "convert", "verify"])
+def test_everything_that_computes_takes_threads(krelease, command):
+    _, out, _ = krelease(command, "-h")
+
+    assert "--threads N" in out
+    assert "KRELEASE_THREADS" in out
+
+
+@pytest.mark.parametrize("command", ["publish", "build", "convert"])
+def test_everything_that_writes_takes_dry_run_and_force(krelease, command):
+    _, out, _ = krelease(command, "-h")
+
+    assert "--dry-run" in out
+    assert "--force" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_option_has_an_underscore(krelease, command):
+    _, out, _ = krelease(command, "-h")
+
+    assert re.findall(r"--\w*_\w*", out) == []
+
+
+def test_version_is_one_line(krelease):
+    assert krelease("--version") == (0, f"krelease {__version__}\n", "")
+
+
+def test_bare_program_shows_its_help_and_is_a_usage_error(
+    spawn: Callable[..., object],
+):
+    result = spawn()
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: krelease ")
+    assert "Commands:" in result.stderr

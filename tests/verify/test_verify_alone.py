@@ -1,0 +1,177 @@
+"""One file, with nothing beside it but the digests in its own header."""
+
+import json
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+
+from release.errors import CheckpointError, IntegrityError
+from release.progress import NoProgress
+from release.verify.report import raise_if_bad
+from release.verify.verify import verify
+
+WEIGHT = "model.diffusion_model.out.2.weight"
+LEVELS = ["xxh3", "sha256"]
+DIGESTS = ("krelease.tensors_xxh3_128", "krelease.tensor_set_xxh3_128")
+
+
+@pytest.fixture(params=["fp16", "fp8"])
+def path(folder, tmp_path, request):
+    """A published file that was renamed and taken out of its folder."""
+    return (folder / f"small-{request.param}.safetensors").rename(tmp_path / "x.bak")
+
+
+def check(path, level="xxh3"):
+    (file,) = verify(path, level=level, threads=2, progress=NoProgress()).files
+    return file
+
+
+def read(path):
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]
+
+
+def write(path, header, data):
+    text = json.dumps(header, separators=(",", ":")).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_file_is_intact_under_another_name(path, level):
+    found = check(path, level)
+
+    assert found.verdict == "intact"
+    assert found.name == "x.bak"
+    assert found.variant in {"fp16", "fp8"}
+    assert found.detail == "5 tensors equal the digests in the header"
+
+
+def test_true_release_file_says_what_it_is(release_folder):
+    path = release_folder / "kohaku-xl-gamma-rev2-fp8.safetensors"
+
+    report = verify(path, level="sha256", threads=2, progress=NoProgress())
+
+    assert report.is_intact
+    assert report.release == "gamma-rev2"
+    assert report.files[0].variant == "fp8"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("tensor", [WEIGHT, "ids"])
+def test_damaged_tensor_is_named(path, level, tensor):
+    header, data = read(path)
+    begin, _ = header[tensor]["data_offsets"]
+    write(path, header, data[:begin] + bytes([data[begin] ^ 1]) + data[begin + 1 :])
+
+    report = verify(path, level=level, threads=2, progress=NoProgress())
+
+    assert report.files[0].tensors == (tensor,)
+    with pytest.raises(IntegrityError) as caught:
+        raise_if_bad(report)
+    assert tensor in str(caught.value)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_file_saved_again_by_the_safetensors_library_is_still_intact(path, level):
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(path)
+
+    safetensors.torch.save_file(tensors, path, {**metadata, "note": "x"})
+
+    assert check(path, level).verdict == "intact"
+
+
+def test_file_whose_tensors_lie_in_another_order_is_still_intact(path):
+    header, data = read(path)
+    metadata = header.pop("__metadata__")
+    turned, rest = {"__metadata__": metadata}, b""
+    for name, entry in reversed(header.items()):
+        begin, end = entry["data_offsets"]
+        place = [len(rest), len(rest) + end - begin]
+        turned[name] = {**entry, "data_offsets": place}
+        rest += data[begin:end]
+
+    write(path, turned, rest)
+
+    assert check(path).verdict == "intact"
+
+
+def test_other_data_section_is_not_the_identity_that_the_header_states(path):
+    header, data = read(path)
+    header["__metadata__"]["modelspec.hash_sha256"] = "0x" + "0" * 64
+    write(path, header, data)
+
+    assert check(path, "xxh3").verdict == "intact"
+    assert check(path, "sha256").verdict == "damaged"
+
+
+@pytest.mark.parametrize("value", [None, "", "00", "x" * 160, "0" * 159, "0" * 192])
+def test_file_without_fitting_digests_is_unverifiable(path, value):
+    header, data = read(path)
+    header["__metadata__"][DIGESTS[0]] = value
+    if value is None:
+        del header["__metadata__"][DIGESTS[0]]
+    write(path, header, data)
+
+    report = verify(path, level="xxh3", threads=2, progress=NoProgress())
+
+    assert report.files[0].verdict == "unverifiable"
+    assert not report.is_intact
+    with pytest.raises(IntegrityError) as caught:
+        raise_if_bad(report)
+    assert caught.value.code == "unverifiable"
+
+
+def test_file_of_another_program_is_unverifiable(tmp_path):
+    path = tmp_path / "theirs.safetensors"
+    safetensors.torch.save_file({"w": torch.ones(3)}, path)
+
+    assert check(path).verdict == "unverifiable"
+
+
+def rename(header):
+    header[f"{WEIGHT}x"] = header.pop(WEIGHT)
+
+
+def relabel(header):
+    header["first_stage_model.decoder.conv_in.weight"]["dtype"] = "BF16"
+
+
+def reshape(header):
+    header[WEIGHT]["shape"].reverse()
+
+
+@pytest.mark.parametrize("edit", [rename, relabel, reshape])
+def test_damage_to_names_dtypes_and_shapes_is_found(path, edit):
+    header, data = read(path)
+    edit(header)
+    write(path, header, data)
+
+    found = check(path)
+
+    assert found.verdict == "damaged"
+    assert "a tensor's name, dtype or shape differs" in found.detail
+
+
+def test_file_that_was_cut_is_refused(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(CheckpointError) as caught:
+        check(path)
+
+    assert caught.value.code == "truncated"
+
+
+def test_hostile_metadata_is_shown_harmlessly(path):
+    header, data = read(path)
+    header["__metadata__"]["krelease.variant"] = "\x1b[2J" + "x" * 500
+    write(path, header, data)
+
+    variant = check(path).variant
+
+    assert "\x1b" not in variant
+    assert len(variant) < 100

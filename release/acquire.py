@@ -5,23 +5,40 @@ from dataclasses import replace
 from pathlib import Path
 
 from release.definition import Definition
-from release.hub.client import connect
-from release.hub.ingredients import fetch_ingredient
-from release.ingredients import Located, locate
+from release.ingredients import Located, locate, require_all
 
 
 def locate_with_hub(
-    definition: Definition, given: Mapping[str, Path], *, base: Path
+    definition: Definition,
+    given: Mapping[str, Path],
+    *,
+    base: Path,
+    note: Callable[[str], None],
+    is_plan: bool = False,
 ) -> tuple[Located, ...]:
     """Find every ingredient; ask the Hub only about those that are nowhere else.
 
+    Args:
+        definition: The release.
+        given: Ingredient name -> path, as the user named them.
+        base: Folder that paths of the definition are relative to.
+        note: Told what is being done, one line.
+        is_plan: An ingredient that is nowhere is no error yet.
+
     Raises:
+        RecipeError: An ingredient is nowhere; known before the Hub is asked.
         ReleaseError: As `release.ingredients.locate`.
     """
     located = locate(definition, given, base=base, connection=None)
-    absent = {item.name for item in located if item.state == "missing"}
-    if not any(definition.ingredients[name].hub for name in absent):
+    absent = [item for item in located if item.state == "missing"]
+    on_hub = [item for item in absent if definition.ingredients[item.name].hub]
+    if not is_plan:
+        require_all([item for item in absent if item not in on_hub])
+    if not on_hub:
         return located
+    from release.hub.client import connect
+
+    note(f"look up on the Hub: {', '.join(item.name for item in on_hub)}")
     with connect() as connection:
         return locate(definition, given, base=base, connection=connection)
 
@@ -36,6 +53,9 @@ def acquire(
     """
     if not any(item.state == "on the Hub" for item in located):
         return tuple(located)
+    from release.hub.client import connect
+    from release.hub.ingredients import fetch_ingredient
+
     found: list[Located] = []
     with connect() as connection:
         for item in located:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from release.architecture.sdxl import component_of, detect, is_copied
-from release.engine.execute import OutputReport, execute, total_nbytes
+from release.engine.execute import execute, total_nbytes
 from release.engine.plan import (
     Ingredient,
     OutputRequest,
@@ -14,6 +14,7 @@ from release.engine.plan import (
     TensorSource,
     plan_pass,
 )
+from release.engine.results import OutputReport
 from release.errors import CheckpointError, first_names
 from release.formats.checkpoint import Checkpoint
 from release.progress import Progress

@@ -128,7 +128,7 @@ def require_all(located: Sequence[Located]) -> None:
     raise RecipeError(
         f"missing ingredient: {names}: no file is given and no Hub repository is known",
         code="missing-ingredient",
-        hint=f"pass {options}, or --rehearse to use stand-ins",
+        hint=f"pass {options}; krelease publish --rehearse makes stand-ins",
     )
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from release.engine.execute import OutputReport
-from release.engine.measure import Deviation
+from release.engine.results import Deviation, OutputReport
 from release.formats.header import TensorEntry
 from release.formats.input import InputFile
 from release.formats.scan import scan

@@ -13,6 +13,7 @@ from release.build import needed_ingredients
 from release.definition import Definition, linear_recipe
 from release.engine.standin import make_stand_ins, stand_in_layout, stand_in_nbytes
 from release.formats.checkpoint import open_checkpoint
+from release.formats.space import write_failure
 from release.hub.client import connect
 from release.hub.rehearsal.server import RehearsalHub
 from release.hub.staged_release import PublishResult
@@ -119,7 +120,10 @@ def _stand_ins(
 ) -> dict[str, Path]:
     """Return a path for every ingredient, after making the stand-ins that lack."""
     folder = root / "ingredients"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failure(folder, error) from error
     needed = needed_ingredients(definition, linear_recipe(definition))
     stand_ins = {
         name: folder / f"{name}.safetensors" for name in needed if name not in given

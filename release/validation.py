@@ -39,6 +39,9 @@ def problems_of(
     ]
 
 
+_MODEL_HINT: Final = "krelease releases gamma-rev2 prints a complete definition"
+
+
 def refuse(origin: str, problems: Sequence[Problem]) -> None:
     """Raise for the first of `problems`, naming the others' keys; nothing if empty.
 
@@ -53,7 +56,7 @@ def refuse(origin: str, problems: Sequence[Problem]) -> None:
     raise RecipeError(
         f"{visible(origin, 1024)}: {visible(first.key)}: {first.text}{more}",
         code="definition",
-        hint=also if others else "",
+        hint=also if others else _MODEL_HINT,
     )
 
 

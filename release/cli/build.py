@@ -60,7 +60,9 @@ def build(
         given = parse_ingredients(ingredient)
         n_threads = choose_threads(threads)
         target = out or Path(wanted.release.name)
-        located = locate_with_hub(wanted, given, base=base)
+        located = locate_with_hub(
+            wanted, given, base=base, note=console.note, is_plan=dry_run
+        )
         if dry_run:
             _preview(console, wanted, located, target, force=force)
         else:

@@ -18,7 +18,7 @@ from release.cli.options import (
 
 if TYPE_CHECKING:
     from release.convert import ConvertPlan
-    from release.engine.execute import OutputReport
+    from release.engine.results import OutputReport
 
 
 def convert(

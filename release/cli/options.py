@@ -7,8 +7,8 @@ from typing import Annotated, Final
 import typer
 
 from release.errors import UsageError, visible
+from release.threads import MAX_THREADS
 
-MAX_THREADS: Final = 512
 _EXAMPLE: Final = "for example --ingredient beta7=models/beta7.safetensors"
 
 JsonOption = Annotated[

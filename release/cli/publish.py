@@ -1,7 +1,7 @@
 """`krelease publish`."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -112,7 +112,7 @@ def _preview(console: "Console", job: _Job, *, rehearse: bool) -> None:
     from release.cli.previews import preview_document, preview_paths, preview_text
     from release.ingredients import require_all
 
-    preview = _rehearsal_plan(job) if rehearse else _plan(job)
+    preview = _rehearsal_plan(job) if rehearse else _plan(job, console.note)
     document = {"release": job.definition.release.name, "rehearsal": rehearse}
     text = preview_text(preview, occupied=_REPLACED if job.force else _KEPT_IF_SAME)
     if rehearse:
@@ -133,13 +133,15 @@ def _rehearsal_plan(job: _Job) -> "Preview":
     return preview_rehearsal(job.definition, job.given, job.target)
 
 
-def _plan(job: _Job) -> "Preview":
+def _plan(job: _Job, note: Callable[[str], None]) -> "Preview":
     from release.acquire import locate_with_hub
     from release.hub.client import connect
     from release.hub.plan import preview_release
     from release.preview import preview_build
 
-    located = locate_with_hub(job.definition, job.given, base=job.base)
+    located = locate_with_hub(
+        job.definition, job.given, base=job.base, note=note, is_plan=True
+    )
     preview = preview_build(job.definition, located, job.target)
     identity = job.definition.release
     sizes = {file.name: file.nbytes for file in preview.files}
@@ -175,11 +177,9 @@ def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
 def _publish(console: "Console", job: _Job, *, threads: int) -> None:
     from release.acquire import acquire, locate_with_hub
     from release.hub.client import connect
-    from release.ingredients import require_all
 
     wanted = job.definition
-    located = locate_with_hub(wanted, job.given, base=job.base)
-    require_all(located)
+    located = locate_with_hub(wanted, job.given, base=job.base, note=console.note)
     from release.publish import ensure_folder, push, require_access  # torch: late
 
     with connect() as connection:

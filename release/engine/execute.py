@@ -1,50 +1,31 @@
-"""Carry out a plan: stream, seal, publish; either every output appears or none."""
+"""Carry out a plan: stream, seal, publish; either every output appears or none.
 
+torch is loaded by `release.engine.stream`, which is imported when it is needed.
+"""
+
+import importlib
 import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from release.engine.kernel import TensorResult
-from release.engine.measure import Deviation
 from release.engine.plan import OutputPlan, Plan, ingredients_text
+from release.engine.results import (
+    Deviation,
+    OutputReport,
+    PassReport,
+    TensorResult,
+    tensor_set,
+)
 from release.engine.seal import DataHasher, Seal, Sealer
-from release.engine.stream import Pass, run_workers
-from release.formats.header import TensorEntry
 from release.formats.output import OutputFile, require_space
 from release.metadata import INGREDIENTS_KEY
-from release.numeric.digest import tensor_set_digest
 from release.progress import Advance
 
-
-@dataclass(frozen=True, slots=True)
-class OutputReport:
-    """What is known of one finished output."""
-
-    plan: OutputPlan
-    seal: Seal
-    tensor_digests: dict[str, str]
-    deviation: Deviation
-    components: dict[str, Deviation]
-
-    @property
-    def tensor_set_xxh3_128(self) -> str:
-        """Digest of the output's tensors, whatever their order in a file."""
-        return _tensor_set(
-            (entry, self.tensor_digests[entry.name]) for entry in self.plan.entries
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class PassReport:
-    """What is known after a pass. `ingredients` maps name to tensor set digest."""
-
-    outputs: tuple[OutputReport, ...]
-    ingredients: dict[str, str]
+if TYPE_CHECKING:
+    from release.formats.header import TensorEntry
 
 
 def total_nbytes(plan: Plan) -> int:
@@ -76,20 +57,8 @@ def execute(
         OutputError: The target exists, or cannot be written; nothing is left.
     """
     require_space(folder, plan.write_nbytes)
-    torch.set_num_threads(1)  # one chunk is one core's work; the workers are ours
-    inputs = [ingredient.checkpoint.path.stat() for ingredient in plan.ingredients]
     with ExitStack() as stack:
-        files = [
-            stack.enter_context(
-                OutputFile.create(
-                    folder / output.name,
-                    output.nbytes,
-                    overwrite=overwrite,
-                    inputs=inputs,
-                )
-            )
-            for output in plan.outputs
-        ]
+        files = _open_outputs(stack, plan, folder, overwrite=overwrite)
         results, data_digests = _stream(plan, files, threads=threads, advance=advance)
         ingredients = _ingredient_digests(plan, results)
         sealers = [
@@ -109,9 +78,40 @@ def execute(
     return PassReport(tuple(reports), ingredients)
 
 
+def _open_outputs(
+    stack: ExitStack, plan: Plan, folder: Path, *, overwrite: bool
+) -> list[OutputFile]:
+    """Reserve the room for every output, and load torch meanwhile.
+
+    Both take about a second, and neither needs the other.
+    """
+    inputs = [ingredient.checkpoint.path.stat() for ingredient in plan.ingredients]
+    files: list[OutputFile] = []
+    lock = threading.Lock()
+
+    def create(output: OutputPlan) -> None:
+        path = folder / output.name
+        file = OutputFile.create(
+            path, output.nbytes, overwrite=overwrite, inputs=inputs
+        )
+        with lock:
+            stack.enter_context(file)
+            files.append(file)
+
+    with ThreadPoolExecutor(max(1, len(plan.outputs)), "krelease-reserve") as pool:
+        futures = [pool.submit(create, output) for output in plan.outputs]
+        importlib.import_module("release.engine.stream")
+    for future in futures:
+        future.result()
+    number = {output.name: at for at, output in enumerate(plan.outputs)}
+    return sorted(files, key=lambda file: number[file.path.name])
+
+
 def _stream(
     plan: Plan, files: Sequence[OutputFile], *, threads: int, advance: Advance
 ) -> tuple[list[TensorResult], list[str]]:
+    from release.engine.stream import Pass, run_workers
+
     state = Pass(plan, files, advance)
     hashers = [
         DataHasher(file, frontier)
@@ -132,13 +132,7 @@ def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str
         for operand, digest in zip(job.operands, result.operand_digests, strict=True):
             name = plan.ingredients[operand.ingredient].name
             parts[name].append((operand.entry, digest))
-    return {name: _tensor_set(part) for name, part in parts.items()}
-
-
-def _tensor_set(tensors: Iterable[tuple[TensorEntry, str]]) -> str:
-    return tensor_set_digest(
-        (entry.name, entry.dtype, entry.shape, digest) for entry, digest in tensors
-    )
+    return {name: tensor_set(part) for name, part in parts.items()}
 
 
 def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, str]:
@@ -152,13 +146,14 @@ def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, s
 def _seal_all(sealers: Sequence[Sealer], advance: Advance) -> list[Seal]:
     """Seal all outputs at once: each is bound by one thread's SHA-256."""
     stopped = threading.Event()
-    with ThreadPoolExecutor(len(sealers), "krelease-seal") as pool:
-        try:
-            futures = [pool.submit(sealer.seal, advance, stopped) for sealer in sealers]
-            return [future.result() for future in futures]
-        except BaseException:
-            stopped.set()
-            raise
+    pool = ThreadPoolExecutor(max(1, len(sealers)), "krelease-seal")
+    try:
+        futures = [pool.submit(sealer.seal, advance, stopped) for sealer in sealers]
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        stopped.set()  # after a clean end nobody is left to hear it
+        pool.shutdown()
+    return [future.result() for future in futures]
 
 
 def _publish_all(files: Sequence[OutputFile], *, overwrite: bool) -> None:

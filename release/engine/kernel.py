@@ -7,14 +7,14 @@ in the order of the operands, then one rounding to each target dtype.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from release.engine.measure import Chunk, Deviation
+from release.engine.measure import Chunk, measure
 from release.engine.plan import Operand, Target, TensorJob
+from release.engine.results import Deviation, TensorResult
 from release.formats.checkpoint import Checkpoint
 from release.formats.output import OutputFile
 from release.numeric.cast import (
@@ -33,24 +33,15 @@ CHUNK_ELEMENTS: Final = 128 * 1024
 
 _COPY_NBYTES: Final = 4 * 1024 * 1024
 _MAX_ELEMENT_NBYTES: Final = 8
+_INTEGER_DTYPES: Final = {
+    Dtype.I64: torch.int64,
+    Dtype.I32: torch.int32,
+    Dtype.I16: torch.int16,
+    Dtype.I8: torch.int8,
+    Dtype.U8: torch.uint8,
+}
 _WIDE: Final = {Dtype.F32, Dtype.F64}
 """Targets rounded from the float64 result itself, not by way of float32."""
-
-
-@dataclass(slots=True)
-class TensorResult:
-    """What was measured while one tensor was made.
-
-    `operand_digests` and `target_digests` are xxh3_128 in hex, in the job's order;
-    `problems` holds one line for each reason why the tensor must not be published.
-    """
-
-    name: str
-    component: str
-    operand_digests: list[str] = field(default_factory=list)
-    target_digests: list[str] = field(default_factory=list)
-    deviations: list[Deviation] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
 
 class Kernel:
@@ -110,7 +101,7 @@ class Kernel:
             for number, target in enumerate(job.targets):
                 out = rounded[number][:count]
                 self._write(chunk, target, out, written[number])
-                result.deviations[number].add(chunk, out, self._back[:count])
+                measure(chunk, out, self._back[:count], into=result.deviations[number])
             problem = _overflow(chunk, job.targets, result.deviations)
             if problem:
                 result.problems.append(problem)
@@ -202,12 +193,33 @@ class Kernel:
             for offset in range(0, witness.entry.nbytes, _COPY_NBYTES):
                 other.update(self._read_bytes(witness, offset))
             result.operand_digests.append(other.hexdigest())
-            if _must_agree(source) and other.hexdigest() != digest.hexdigest():
+            same = other.hexdigest() == digest.hexdigest()
+            if _must_agree(source) and not same and not self._equal(source, witness):
                 result.problems.append(
                     f"differs between {self._names[source.ingredient]} and "
                     f"{self._names[witness.ingredient]}"
                 )
         return result
+
+    def _equal(self, source: Operand, witness: Operand) -> bool:
+        """Whether a buffer that differs in dtype holds the same numbers.
+
+        Some mergers turn integer buffers into floats; that alone is no difference.
+        """
+        if source.entry.dtype is witness.entry.dtype:
+            return False
+        ours, theirs = self._numbers(source), self._numbers(witness)
+        return ours is not None and theirs is not None and torch.equal(ours, theirs)
+
+    def _numbers(self, operand: Operand) -> Tensor | None:
+        """Return a small tensor in float64; None for dtypes that are not numbers."""
+        dtype = {**TORCH_DTYPES, **_INTEGER_DTYPES}.get(operand.entry.dtype)
+        if dtype is None or operand.entry.nbytes > _COPY_NBYTES:
+            return None
+        raw = torch.frombuffer(bytearray(self._read_bytes(operand, 0)), dtype=dtype)
+        out = torch.empty(raw.numel(), dtype=torch.float64)
+        widen(raw, out)
+        return out
 
     def _read_bytes(self, operand: Operand, offset: int) -> bytes:
         window = bytearray(min(_COPY_NBYTES, operand.entry.nbytes - offset))

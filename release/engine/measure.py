@@ -1,12 +1,12 @@
 """What a variant lost against the float64 result, taken while it is written."""
 
 import math
-from collections.abc import Iterable
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from release.engine.results import Deviation
 from release.numeric.cast import TORCH_DTYPES, widen
 
 _FP8_LIMITS: Final = {
@@ -58,76 +58,30 @@ class Chunk:
         return max(float(high), -float(low))
 
 
-class Deviation:
-    """Sums over the elements of a tensor, or of several.
+def measure(chunk: Chunk, rounded: Tensor, back: Tensor, *, into: Deviation) -> None:
+    """Add what one chunk lost to the sums of its tensor.
 
     The reference is the result in float32 (rounded to odd), which is 2**-24 from the
-    float64 one: far below the figures printed. Chunks are added in file order, so the
-    figures do not depend on the number of threads.
+    float64 one: far below the figures printed.
+
+    Args:
+        chunk: The reference. Not modified.
+        rounded: The same elements in the variant's dtype.
+        back: Flat float32 scratch of the same length, overwritten.
+        into: Where the figures are added.
     """
-
-    __slots__ = (
-        "clamped",
-        "error_square_sum",
-        "flushed",
-        "max_abs_error",
-        "n_elements",
-        "n_tensors",
-        "square_sum",
-    )
-
-    def __init__(self, n_elements: int = 0, *, n_tensors: int = 1) -> None:
-        self.n_tensors = n_tensors
-        self.n_elements = n_elements
-        self.max_abs_error = 0.0
-        self.error_square_sum = 0.0
-        self.square_sum = 0.0
-        self.clamped = 0
-        self.flushed = 0
-
-    def add(self, chunk: "Chunk", rounded: Tensor, back: Tensor) -> None:
-        """Take one chunk into account.
-
-        Args:
-            chunk: The reference. Not modified.
-            rounded: The same elements in the variant's dtype.
-            back: Flat float32 scratch of the same length, overwritten.
-        """
-        self.square_sum += chunk.square_sum
-        _difference(chunk, rounded, out=back)
-        least, greatest = torch.aminmax(back)
-        worst = max(float(greatest), -float(least))
-        if worst == 0.0:
-            return
-        self.max_abs_error = max(self.max_abs_error, worst)
-        self.error_square_sum += _square_sum(back)
-        limit = _FP8_LIMITS.get(rounded.dtype)
-        if limit is not None and chunk.reaches(limit):
-            self.clamped += int((chunk.value.abs() > limit).sum())
-        self.flushed += _n_flushed(chunk.value, rounded)
-
-    @classmethod
-    def total(cls, parts: Iterable["Deviation"]) -> "Deviation":
-        """Return the sum of several, added in the order given."""
-        whole = cls(n_tensors=0)
-        for part in parts:
-            whole.n_tensors += part.n_tensors
-            whole.n_elements += part.n_elements
-            whole.max_abs_error = max(whole.max_abs_error, part.max_abs_error)
-            whole.error_square_sum += part.error_square_sum
-            whole.square_sum += part.square_sum
-            whole.clamped += part.clamped
-            whole.flushed += part.flushed
-        return whole
-
-    @property
-    def snr_db(self) -> str:
-        """Signal-to-noise ratio 20 log10(|w| / |w - w'|) in dB, "inf" without error."""
-        if self.error_square_sum == 0.0:
-            return "inf"
-        if self.square_sum == 0.0:
-            return "0.00"
-        return f"{10 * math.log10(self.square_sum / self.error_square_sum):.2f}"
+    into.square_sum += chunk.square_sum
+    _difference(chunk, rounded, out=back)
+    least, greatest = torch.aminmax(back)
+    worst = max(float(greatest), -float(least))
+    if worst == 0.0:
+        return
+    into.max_abs_error = max(into.max_abs_error, worst)
+    into.error_square_sum += _square_sum(back)
+    limit = _FP8_LIMITS.get(rounded.dtype)
+    if limit is not None and chunk.reaches(limit):
+        into.clamped += int((chunk.value.abs() > limit).sum())
+    into.flushed += _n_flushed(chunk.value, rounded)
 
 
 def _square_sum(values: Tensor) -> float:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from release.engine.frontier import Frontier
 from release.engine.plan import OutputPlan
-from release.engine.stream import Frontier
 from release.errors import WriteError, visible
 from release.formats.header import encode_header
 from release.formats.output import OutputFile

@@ -4,68 +4,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
-from release.engine.kernel import Kernel, TensorResult
-from release.engine.plan import OutputPlan, Plan, TensorJob
+import torch
+
+from release.engine.frontier import Frontier, StoppedError
+from release.engine.kernel import Kernel
+from release.engine.plan import Plan, TensorJob
+from release.engine.results import TensorResult
 from release.errors import ValueRangeError, first_names
 from release.formats.output import OutputFile
-
-
-class StoppedError(Exception):
-    """Another worker failed, or the user interrupted; never seen outside the engine."""
-
-
-class Frontier:
-    """How far an output is complete from its start, while tensors finish out of order.
-
-    Args:
-        output: The plan of the output.
-    """
-
-    def __init__(self, output: OutputPlan) -> None:
-        self._begins = [
-            *(output.header_nbytes + entry.begin for entry in output.entries),
-            output.nbytes,
-        ]
-        self._number = {entry.name: at for at, entry in enumerate(output.entries)}
-        self._done = bytearray(len(output.entries))
-        self._reached = 0
-        self._is_stopped = False
-        self._changed = threading.Condition()
-
-    @property
-    def begin(self) -> int:
-        """Where the data section starts."""
-        return self._begins[0]
-
-    @property
-    def end(self) -> int:
-        """Byte after the data section."""
-        return self._begins[-1]
-
-    def finish(self, tensor_name: str) -> None:
-        """Record that a tensor is written."""
-        with self._changed:
-            self._done[self._number[tensor_name]] = 1
-            before = self._reached
-            while self._reached < len(self._done) and self._done[self._reached]:
-                self._reached += 1
-            if self._reached != before:
-                self._changed.notify_all()
-
-    def stop(self) -> None:
-        """Wake whoever waits; they get `StoppedError`."""
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify_all()
-
-    def wait_beyond(self, position: int) -> int:
-        """Wait until more than `position` is complete, and return how much is."""
-        with self._changed:
-            while self._begins[self._reached] <= position and not self._is_stopped:
-                self._changed.wait()
-            if self._is_stopped:
-                raise StoppedError
-            return self._begins[self._reached]
 
 
 class Pass:
@@ -147,16 +93,21 @@ def run_workers(
 
     The first exception, an interrupt included, stops everything and is raised.
     """
-    with ThreadPoolExecutor(threads + len(followers), "krelease") as pool:
-        futures: list[Future[None]] = [pool.submit(state.work) for _ in range(threads)]
+    torch.set_num_threads(1)  # one chunk is one core's work; the workers are ours
+    pool = ThreadPoolExecutor(threads + len(followers), "krelease")
+    futures: list[Future[None]] = []
+    try:
+        futures += [pool.submit(state.work) for _ in range(threads)]
         futures += [pool.submit(follower) for follower in followers]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            # Harmless after a clean end; after anything else it ends the threads.
-            if any(not future.done() or future.exception() for future in futures):
-                state.stop()
-    errors = [future.exception() for future in futures]
-    for error in errors:
+        wait(futures, return_when=FIRST_EXCEPTION)
+    except BaseException:
+        state.stop()
+        raise
+    finally:
+        if any(future.done() and future.exception() for future in futures):
+            state.stop()
+        pool.shutdown()
+    for future in futures:
+        error = future.exception()
         if error is not None and not isinstance(error, StoppedError):
             raise error

@@ -155,15 +155,18 @@ def _verify_file(
     path = folder / record.name
     if not path.is_file():
         return FileVerdict(record.name, "missing", "is not there", 0)
-    with InputFile(path) as file:
-        if file.nbytes != record.nbytes:
-            detail = f"has {file.nbytes:,} bytes; expected {record.nbytes:,}"
-            return FileVerdict(record.name, "damaged", detail, file.nbytes)
-        quick, identity = Xxh3Bits128(), Sha256()
-        scan(file, 0, file.nbytes, quick, advance=advance)
-        if level == "sha256":
-            scan(file, 0, file.nbytes, identity, advance=advance)
-        file.check_unchanged()
+    quick, identity = Xxh3Bits128(), Sha256()
+    try:
+        with InputFile(path) as file:
+            if file.nbytes != record.nbytes:
+                detail = f"has {file.nbytes:,} bytes; expected {record.nbytes:,}"
+                return FileVerdict(record.name, "damaged", detail, file.nbytes)
+            scan(file, 0, file.nbytes, quick, advance=advance)
+            if level == "sha256":
+                scan(file, 0, file.nbytes, identity, advance=advance)
+            file.check_unchanged()
+    except CheckpointError as error:
+        return FileVerdict(record.name, "damaged", error.reason, 0)
     is_same = quick.hexdigest() == record.xxh3_128
     if level == "sha256":
         is_same = is_same and identity.hexdigest() == record.sha256

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from release.errors import IntegrityError, first_names, visible
 
@@ -42,13 +42,17 @@ class VerifyReport:
 
     @property
     def is_intact(self) -> bool:
-        """Whether no file is damaged, missing or without digests."""
-        return all(file.verdict in {"intact", "header edited"} for file in self.files)
+        """Whether no file is bad."""
+        return not self.bad
 
     @property
     def bad(self) -> tuple[FileVerdict, ...]:
-        """The files that are damaged, missing or without digests."""
-        good = {"intact", "header edited"}
+        """The files that are damaged, missing or without digests.
+
+        An edited header leaves the weights as they were, but the file is another one,
+        so at the level of identity it is bad too.
+        """
+        good = {"intact"} if self.level == "sha256" else {"intact", "header edited"}
         return tuple(file for file in self.files if file.verdict not in good)
 
 
@@ -61,6 +65,12 @@ def damaged_tensors(
     return FileVerdict(name, "damaged", detail, nbytes, variant, tuple(tensors))
 
 
+_HINTS: Final[dict[Verdict, str]] = {
+    "unverifiable": "verify it inside its release folder, or against the Hub's SHA-256",
+    "header edited": "the weights are the same; leave --sha256 out to accept it",
+}
+
+
 def raise_if_bad(report: VerifyReport) -> None:
     """Turn a bad report into the error that the command ends with.
 
@@ -71,6 +81,8 @@ def raise_if_bad(report: VerifyReport) -> None:
         raise IntegrityError(
             f"{visible(report.path, 1024)}: "
             + "; ".join(f"{visible(file.name)}: {file.detail}" for file in report.bad),
-            code=report.bad[0].verdict,
-            hint="download or build the damaged files again",
+            code=report.bad[0].verdict.replace(" ", "-"),
+            hint=_HINTS.get(
+                report.bad[0].verdict, "download or build the damaged files again"
+            ),
         )

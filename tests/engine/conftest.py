@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from release.engine.execute import PassReport, execute
+from release.engine.execute import execute
 from release.engine.plan import (
     Ingredient,
     OutputRequest,
@@ -16,6 +16,7 @@ from release.engine.plan import (
     TensorSource,
     plan_pass,
 )
+from release.engine.results import PassReport
 from release.formats.checkpoint import open_checkpoint
 from release.numeric.dtype import Dtype
 

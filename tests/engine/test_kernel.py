@@ -236,3 +236,21 @@ def test_integer_buffers_that_differ_are_refused_by_name(workshop):
     message = refused(workshop, plan)
 
     assert "position_ids (differs between a and b)" in message
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_position_ids_that_a_merger_made_floats_are_compared_by_value(workshop, shift):
+    ids = torch.arange(77)
+    ingredients = {
+        "a": {"position_ids": ids},
+        "b": {"position_ids": ids.to(torch.float16) + shift},
+    }
+    plan = workshop.plan(
+        ingredients, {"a": 1.0, "b": 0.0}, Dtype.F16, copied={"position_ids"}
+    )
+
+    if shift:
+        assert "differs between a and b" in refused(workshop, plan)
+    else:
+        workshop.run(plan)
+        assert torch.equal(workshop.load(Dtype.F16)["position_ids"], ids)

@@ -1,5 +1,7 @@
 """Casts against torch's own, numpy's, and exact rational arithmetic."""
+
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +50,8 @@ def test_every_pattern_survives_a_round_trip_through_float32(dtype):
     values = patterns(dtype)
     finite = values[torch.isfinite(values.float())]
 
-    assert np.array_equal(bits(round_to(round_to(finite, Dtype.F32), dtype)), bits(finite))
+    there = round_to(finite, Dtype.F32)
+    assert np.array_equal(bits(round_to(there, dtype)), bits(finite))
 
 
 def neighbours(dtype: Dtype) -> list[float]:
@@ -57,7 +60,7 @@ def neighbours(dtype: Dtype) -> list[float]:
     finite = codes[torch.isfinite(codes) & (codes >= 0)].unique().tolist()
     finite = finite[:: max(1, len(finite) // 300)] + finite[:40] + finite[-40:]
     points = []
-    for low, high in zip(finite, finite[1:], strict=False):
+    for low, high in pairwise(finite):
         tie = (low + high) / 2
         points += [tie, np.nextafter(tie, 0.0), np.nextafter(tie, np.inf), low]
         points += [tie * (1 + 2.0**-30), tie * (1 - 2.0**-30)]

@@ -1,0 +1,110 @@
+"""What a pass found out: of one tensor, of one output, of the whole."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from release.engine.plan import OutputPlan
+from release.engine.seal import Seal
+from release.formats.header import TensorEntry
+from release.numeric.digest import tensor_set_digest
+
+
+class Deviation:
+    """Sums over the elements of a tensor, or of several.
+
+    The reference is the result in float32 (rounded to odd), which is 2**-24 from the
+    float64 one: far below the figures printed. Chunks are added in file order, so the
+    figures do not depend on the number of threads.
+    """
+
+    __slots__ = (
+        "clamped",
+        "error_square_sum",
+        "flushed",
+        "max_abs_error",
+        "n_elements",
+        "n_tensors",
+        "square_sum",
+    )
+
+    def __init__(self, n_elements: int = 0, *, n_tensors: int = 1) -> None:
+        self.n_tensors = n_tensors
+        self.n_elements = n_elements
+        self.max_abs_error = 0.0
+        self.error_square_sum = 0.0
+        self.square_sum = 0.0
+        self.clamped = 0
+        self.flushed = 0
+
+    @classmethod
+    def total(cls, parts: Iterable["Deviation"]) -> "Deviation":
+        """Return the sum of several, added in the order given."""
+        whole = cls(n_tensors=0)
+        for part in parts:
+            whole.n_tensors += part.n_tensors
+            whole.n_elements += part.n_elements
+            whole.max_abs_error = max(whole.max_abs_error, part.max_abs_error)
+            whole.error_square_sum += part.error_square_sum
+            whole.square_sum += part.square_sum
+            whole.clamped += part.clamped
+            whole.flushed += part.flushed
+        return whole
+
+    @property
+    def snr_db(self) -> str:
+        """Signal-to-noise ratio 20 log10(|w| / |w - w'|) in dB, "inf" without error."""
+        if self.error_square_sum == 0.0:
+            return "inf"
+        if self.square_sum == 0.0:
+            return "0.00"
+        return f"{10 * math.log10(self.square_sum / self.error_square_sum):.2f}"
+
+
+@dataclass(slots=True)
+class TensorResult:
+    """What was measured while one tensor was made.
+
+    `operand_digests` and `target_digests` are xxh3_128 in hex, in the job's order;
+    `problems` holds one line for each reason why the tensor must not be published.
+    """
+
+    name: str
+    component: str
+    operand_digests: list[str] = field(default_factory=list)
+    target_digests: list[str] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReport:
+    """What is known of one finished output."""
+
+    plan: OutputPlan
+    seal: Seal
+    tensor_digests: dict[str, str]
+    deviation: Deviation
+    components: dict[str, Deviation]
+
+    @property
+    def tensor_set_xxh3_128(self) -> str:
+        """Digest of the output's tensors, whatever their order in a file."""
+        return tensor_set(
+            (entry, self.tensor_digests[entry.name]) for entry in self.plan.entries
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What is known after a pass. `ingredients` maps name to tensor set digest."""
+
+    outputs: tuple[OutputReport, ...]
+    ingredients: dict[str, str]
+
+
+def tensor_set(tensors: Iterable[tuple[TensorEntry, str]]) -> str:
+    """Return the digest of tensors whose xxh3_128 are known, in whatever order."""
+    return tensor_set_digest(
+        (entry.name, entry.dtype, entry.shape, digest) for entry, digest in tensors
+    )

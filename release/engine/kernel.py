@@ -1,8 +1,6 @@
-"""The arithmetic of a pass: one tensor at a time, in chunks that stay in the cache.
+"""One tensor at a time, in chunks that stay in the cache: read, combine, round, write.
 
-For every element: w = c1*x1 + c2*x2 + ..., each product and each sum a float64
-operation of its own (no fused multiply-add, whose use would depend on the processor),
-in the order of the operands, then one rounding to each target dtype.
+What is read and written is hashed on the way, and what each rounding cost is measured.
 """
 
 import math
@@ -12,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from release.engine.combine import Combiner
 from release.engine.measure import Chunk, measure
 from release.engine.plan import Operand, Target, TensorJob
 from release.engine.results import Deviation, TensorResult
@@ -22,7 +21,6 @@ from release.numeric.cast import (
     bytes_of,
     mend_subnormals,
     narrow,
-    sticky_float32,
     widen,
 )
 from release.numeric.digest import Xxh3Bits128
@@ -67,10 +65,7 @@ class Kernel:
         self._advance = advance
         self._raw = torch.empty(CHUNK_ELEMENTS * _MAX_ELEMENT_NBYTES, dtype=torch.uint8)
         self._raw_bytes = bytes_of(self._raw)
-        self._value = torch.empty(CHUNK_ELEMENTS, dtype=torch.float32)
-        self._sum = torch.empty(CHUNK_ELEMENTS, dtype=torch.float64)
-        self._term = torch.empty(CHUNK_ELEMENTS, dtype=torch.float64)
-        self._bits = torch.empty(CHUNK_ELEMENTS, dtype=torch.int64)
+        self._combiner = Combiner(CHUNK_ELEMENTS)
         self._back = torch.empty(CHUNK_ELEMENTS, dtype=torch.float32)
 
     def run(self, job: TensorJob) -> TensorResult:
@@ -128,28 +123,13 @@ class Kernel:
         self, job: TensorJob, start: int, count: int, digests: Sequence[Xxh3Bits128]
     ) -> tuple[Tensor | None, Tensor]:
         """Return the chunk as float64 (None if float32 is exact) and as float32."""
-        value, total = self._value[:count], self._sum[:count]
-        if _is_plain(job.operands):
-            raw = self._read(job.operands[0], start, count, digests[0])
-            widen(raw, value)
-            return None, value
-        is_first = True
+        used = [operand.coefficient for operand in job.operands if operand.coefficient]
+        self._combiner.begin(count, used)
         for operand, digest in zip(job.operands, digests, strict=True):
             raw = self._read(operand, start, count, digest)
-            if operand.coefficient == 0.0:
-                continue
-            term = total if is_first else self._term[:count]
-            if raw.dtype is torch.float64:
-                term.copy_(raw)
-            else:
-                widen(raw, value)
-                term.copy_(value)
-            _accumulate(total, term, operand.coefficient, is_first=is_first)
-            is_first = False
-        if is_first:  # every coefficient is 0
-            total.zero_()
-        sticky_float32(total, value, self._bits[:count])
-        return total, value
+            if operand.coefficient != 0.0:
+                self._combiner.add(raw, operand.coefficient)
+        return self._combiner.finish()
 
     def _read(
         self, operand: Operand, start: int, count: int, digest: Xxh3Bits128
@@ -165,7 +145,7 @@ class Kernel:
         """Say which ingredient holds the value that is not finite."""
         for operand in job.operands:
             raw = self._read(operand, start, count, Xxh3Bits128())
-            value = raw if raw.dtype is torch.float64 else self._value[:count]
+            value = raw if raw.dtype is torch.float64 else self._back[:count]
             if value is not raw:
                 widen(raw, value)
             bad = ~torch.isfinite(value)
@@ -239,32 +219,6 @@ def _overflow(
             limit = f"{target.dtype.code}'s {target.dtype.finite_max:.6g}"
             return f"reaches {chunk.magnitude():.6g}, beyond {limit}"
     return ""
-
-
-def _is_plain(operands: Sequence[Operand]) -> bool:
-    """Whether the result is one ingredient's tensor, which float32 holds exactly."""
-    if len(operands) != 1 or operands[0].coefficient != 1.0:
-        return False
-    return operands[0].entry.dtype is not Dtype.F64
-
-
-def _accumulate(
-    total: Tensor, term: Tensor, coefficient: float, *, is_first: bool
-) -> None:
-    """Add `coefficient * term` to `total`; both may be one buffer for the first term.
-
-    A factor of 1 or -1 is exact, so leaving the multiplication out changes no bit.
-    """
-    if coefficient not in {1.0, -1.0}:
-        term.mul_(coefficient)
-    elif is_first and coefficient == -1.0:
-        term.neg_()
-    if is_first:
-        return
-    if coefficient == -1.0:
-        total.sub_(term)
-    else:
-        total.add_(term)
 
 
 def _must_agree(source: Operand) -> bool:

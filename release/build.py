@@ -24,6 +24,14 @@ from release.engine.plan import (
 )
 from release.errors import ShapeError, TensorMismatchError, first_names, visible
 from release.formats.checkpoint import Checkpoint
+from release.metadata import (
+    RECIPE_KEY,
+    RECIPE_SHA256_KEY,
+    RELEASE_KEY,
+    STAND_IN_KEY,
+    STAND_IN_TEXT,
+    VARIANT_KEY,
+)
 from release.variants import assign_dtypes, find_preset
 
 if TYPE_CHECKING:
@@ -45,7 +53,7 @@ class BuildPlan:
 
 
 def checkpoint_name(definition: Definition, variant: str) -> str:
-    """Return the file name of a variant."""
+    """Return the file name of a variant's checkpoint."""
     return f"{definition.release.file_stem}-{variant}.safetensors"
 
 
@@ -70,6 +78,8 @@ def plan_build(
     base = checkpoints[definition.recipe.copy_from]
     _check_same_tensors(base, ingredients)
     sources = _sources(definition, linear, ingredients)
+    rehearsal = any(is_stand_in(ingredient.checkpoint) for ingredient in ingredients)
+    mark = {STAND_IN_KEY: STAND_IN_TEXT} if rehearsal else {}
     requests = [
         OutputRequest(
             variant=variant,
@@ -79,7 +89,7 @@ def plan_build(
                 base.tensors,
                 architecture=definition.release.architecture,
             ),
-            metadata=_metadata(definition, linear, variant, base),
+            metadata=_metadata(definition, linear, variant, base) | mark,
         )
         for variant in definition.release.variants
     ]
@@ -89,6 +99,11 @@ def plan_build(
         plan_pass(ingredients, sources, requests),
         tuple(linear.warnings) + tuple(_dropped(base, ingredients)),
     )
+
+
+def is_stand_in(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint holds random values, or was made from such ones."""
+    return STAND_IN_KEY in checkpoint.metadata
 
 
 def needed_ingredients(
@@ -222,10 +237,10 @@ def _metadata(
         "modelspec.license": definition.licence.name,
         "modelspec.merged_from": ", ".join(titles),
         "modelspec.prediction_type": "v" if "v_pred" in base.tensors else "epsilon",
-        "krelease.release": release.name,
-        "krelease.variant": variant,
-        "krelease.recipe": linear.canonical(**copies),
-        "krelease.recipe_sha256": linear.sha256(**copies),
+        RELEASE_KEY: release.name,
+        VARIANT_KEY: variant,
+        RECIPE_KEY: linear.canonical(**copies),
+        RECIPE_SHA256_KEY: linear.sha256(**copies),
     }
     if release.date is not None:
         metadata["modelspec.date"] = release.date

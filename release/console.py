@@ -11,22 +11,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TextIO
 
 from release.errors import ReleaseError, WriteError, visible
+from release.numeric.size import size_text
 from release.progress import Advance
 
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 _BAR_WIDTH: Final = 16
 _PATIENCE_SECONDS: Final = 1.0
-
-
-def size(nbytes: int) -> str:
-    """Return a size for people: decimal units, three digits."""
-    value, unit = float(nbytes), 0
-    while value >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    digits = 0 if unit == 0 or value >= 99.95 else (1 if value >= 9.995 else 2)
-    return f"{value:.{digits}f} {_UNITS[unit]}"
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
@@ -227,8 +218,10 @@ class Console:
         self._sum_up(label, total, time.monotonic() - begin)
 
     def _sum_up(self, label: str, nbytes: int, seconds: float) -> None:
-        rate = size(int(nbytes / seconds)) if seconds > 0 else "-"
-        self.note(f"{visible(label)}: {size(nbytes)} in {seconds:.1f} s ({rate}/s)")
+        rate = size_text(int(nbytes / seconds)) if seconds > 0 else "-"
+        self.note(
+            f"{visible(label)}: {size_text(nbytes)} in {seconds:.1f} s ({rate}/s)"
+        )
 
     def _has_colour(self) -> bool:
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"

@@ -17,10 +17,11 @@ from release.engine.plan import (
 from release.engine.results import OutputReport
 from release.errors import CheckpointError, first_names
 from release.formats.checkpoint import Checkpoint
+from release.metadata import STAND_IN_KEY, VARIANT_KEY
 from release.progress import Progress
 from release.variants import Preset, assign_dtypes
 
-_KEPT_KEYS: Final = ("format", "sd_merge_recipe", "sd_merge_models")
+_KEPT_KEYS: Final = ("format", "sd_merge_recipe", "sd_merge_models", STAND_IN_KEY)
 _KEPT_PREFIX: Final = "modelspec."
 _SCALE_SUFFIXES: Final = (
     ".scale_weight",
@@ -55,7 +56,7 @@ def plan_convert(
     Raises:
         CheckpointError: No tensors, or weights that are meaningless without scales.
     """
-    _refuse_scaled(checkpoint)
+    _check_convertible(checkpoint)
     shapes = {name: entry.shape for name, entry in checkpoint.tensors.items()}
     architecture = detect(shapes)
     sources = {
@@ -73,7 +74,7 @@ def plan_convert(
             variant=preset.name,
             name=f"{stem}-{preset.name}.safetensors",
             dtypes=assign_dtypes(preset, checkpoint.tensors, architecture=architecture),
-            metadata={**kept, "krelease.variant": preset.name},
+            metadata={**kept, VARIANT_KEY: preset.name},
         )
         for preset in presets
     ]
@@ -102,7 +103,7 @@ def convert(
     return report.outputs
 
 
-def _refuse_scaled(checkpoint: Checkpoint) -> None:
+def _check_convertible(checkpoint: Checkpoint) -> None:
     if not checkpoint.tensors:
         raise CheckpointError(
             checkpoint.path,

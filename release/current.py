@@ -7,11 +7,11 @@ from release.build import checkpoint_name
 from release.card.render import render_card
 from release.definition import Definition, linear_recipe
 from release.errors import ReleaseError
-from release.folder import CARD_NAME, archive_name
+from release.folder import archive_name
 from release.formats.checkpoint import open_checkpoint
+from release.formats.tensor import tensor_set
 from release.ingredients import Located
-from release.manifest import MANIFEST_NAME, Manifest, read_manifest
-from release.numeric.digest import tensor_set_digest
+from release.manifest import CARD_NAME, MANIFEST_NAME, Manifest, read_manifest
 from release.progress import Progress
 from release.verify.tensors import tensor_digests
 from release.verify.verify import verify
@@ -93,11 +93,8 @@ def _ingredients_are_the_same(
             if item.path is None:
                 return False
             with open_checkpoint(item.path) as checkpoint:
-                digests = tensor_digests(checkpoint, threads, advance)
-                found = tensor_set_digest(
-                    (entry.name, entry.dtype, entry.shape, digests[entry.name])
-                    for entry in checkpoint.tensors.values()
-                )
+                digests = tensor_digests(checkpoint, threads=threads, advance=advance)
+                found = tensor_set(checkpoint.tensors.values(), digests)
             if found != expected[item.name]:
                 return False
     return True

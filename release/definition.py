@@ -23,7 +23,7 @@ MERGED_VAE: Final = "merge"
 """What `recipe.vae` says when the VAE is merged like the rest."""
 
 _NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
-_RELEASE_NAME: Final = r"^[a-z0-9][a-z0-9.-]{0,63}$"
+RELEASE_NAME: Final = r"^[a-z0-9][a-z0-9.-]{0,63}$"
 _FILE_STEM: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$"
 _SHA256: Final = r"^[0-9a-f]{64}$"
@@ -32,7 +32,7 @@ _DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
 
 PATTERN_MEANINGS: Final = {
     _NAME: "a letter, then up to 63 letters, digits and underscores",
-    _RELEASE_NAME: "up to 64 lower case letters, digits, dots and hyphens",
+    RELEASE_NAME: "up to 64 lower case letters, digits, dots and hyphens",
     _FILE_STEM: "up to 128 letters, digits, dots, hyphens and underscores",
     _HUB_ID: "a Hub repository as owner/name",
     _SHA256: "64 lower case hex digits",
@@ -42,7 +42,7 @@ PATTERN_MEANINGS: Final = {
 """Every pattern of a definition's texts, in words."""
 
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
-ReleaseName = Annotated[str, StringConstraints(pattern=_RELEASE_NAME)]
+ReleaseName = Annotated[str, StringConstraints(pattern=RELEASE_NAME)]
 FileStem = Annotated[str, StringConstraints(pattern=_FILE_STEM)]
 HubId = Annotated[str, StringConstraints(pattern=_HUB_ID)]
 Sha256Hex = Annotated[str, StringConstraints(pattern=_SHA256)]

@@ -17,7 +17,7 @@ step.
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,7 +46,7 @@ def _visible_character(char: str) -> str:
     return char
 
 
-def first_names(names: Sequence[str] | Iterable[str], shown: int = 5) -> str:
+def first_names(names: Iterable[str], shown: int = 5) -> str:
     """Return the first five names and how many more there are."""
     known = list(names)
     text = ", ".join(visible(name) for name in known[:shown])

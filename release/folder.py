@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from release.build import BuildPlan, checkpoint_name, plan_build
+from release.build import BuildPlan, checkpoint_name, is_stand_in, plan_build
 from release.card.licences import licence_text
 from release.card.pointer import ARCHIVE_README_NAME, archive_readme
 from release.card.render import render_card
@@ -22,6 +22,8 @@ from release.formats.output import require_space, write_text_file
 from release.formats.staging import StagingFolder
 from release.ingredients import Located
 from release.manifest import (
+    CARD_NAME,
+    LICENCE_NAME,
     MANIFEST_NAME,
     SCHEMA,
     CheckpointRecord,
@@ -34,8 +36,6 @@ from release.progress import Progress
 from release.records import checkpoint_record, count_dtypes, file_record
 from release.variants import find_preset
 
-CARD_NAME: Final = "README.md"
-LICENCE_NAME: Final = "LICENSE"
 XXH128_SUMS_NAME: Final = "XXH128SUMS"
 SHA256_SUMS_NAME: Final = "SHA256SUMS"
 
@@ -188,7 +188,7 @@ def build_folder(
             title=definition.release.title,
             tag=definition.release.tag,
             architecture=definition.release.architecture,
-            rehearsal=any(item.stand_in for item in located),
+            rehearsal=any(map(is_stand_in, checkpoints.values())),
             recipe=_recipe_record(plan),
             ingredients=tuple(
                 _ingredient_record(
@@ -280,5 +280,5 @@ def _ingredient_record(
         hub=item.hub_file.repo_id if item.hub_file else None,
         commit=item.hub_file.commit if item.hub_file else None,
         licence=item.licence,
-        stand_in=item.stand_in,
+        stand_in=is_stand_in(checkpoint),
     )

@@ -39,7 +39,6 @@ class Located:
     sha256: str | None = None
     licence: str | None = None
     hub_file: "HubFile | None" = None
-    stand_in: bool = False
 
 
 def locate(

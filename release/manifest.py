@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from release.errors import IntegrityError, visible
 
 MANIFEST_NAME: Final = "manifest.json"
+CARD_NAME: Final = "README.md"
+LICENCE_NAME: Final = "LICENSE"
 SCHEMA: Final = "krelease.manifest/1"
 MAX_MANIFEST_NBYTES: Final = 64 * 1024 * 1024
 
@@ -151,8 +153,9 @@ def read_manifest(path: Path) -> Manifest:
     """
     if path.stat().st_size > MAX_MANIFEST_NBYTES:
         raise IntegrityError(
-            f"{visible(path)}: larger than {MAX_MANIFEST_NBYTES:,} bytes",
+            f"{visible(path, 1024)}: larger than {MAX_MANIFEST_NBYTES:,} bytes",
             code="manifest-too-large",
+            hint="it is not a manifest of krelease: build the release again",
         )
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -160,13 +163,14 @@ def read_manifest(path: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"
         raise IntegrityError(
-            f"{visible(path)}: {visible(place)}: {visible(first['msg'])}",
+            f"{visible(path, 1024)}: {visible(place)}: {visible(first['msg'])}",
             code="manifest",
             hint=f"this version reads {SCHEMA}",
         ) from error
     if not manifest.checkpoints:
         raise IntegrityError(
-            f"{visible(path)}: checkpoints: names none, so there is nothing to check",
+            f"{visible(path, 1024)}: checkpoints: names none, so there is nothing to "
+            "check",
             code="manifest",
             hint="build the release again",
         )

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from release.architecture.sdxl import sdxl_tensors
@@ -15,6 +14,7 @@ from release.formats.checkpoint import Checkpoint
 from release.formats.header import TensorEntry, TensorSpec, lay_out
 from release.formats.output import free_bytes
 from release.ingredients import Located
+from release.metadata import STAND_IN_KEY, STAND_IN_TEXT
 from release.numeric.dtype import Dtype
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def preview_build(
     located: Sequence[Located],
     target: Path,
     *,
-    absent: Sequence[TensorEntry] = (),
+    stand_ins: Sequence[TensorEntry] = (),
 ) -> Preview:
     """Plan a build of `definition` at `target` without writing.
 
@@ -52,14 +52,17 @@ def preview_build(
         definition: The release.
         located: Its ingredients.
         target: The release folder.
-        absent: Tensors of ingredients that are not at hand, where they are known.
+        stand_ins: Tensors of the stand-ins that will be made of those not at hand.
 
     Raises:
         CheckpointError: An ingredient that is at hand does not fit.
     """
     with ExitStack() as stack:
         at_hand = open_all(stack, located)
-        nominal = _Absent(_nominal_tensors(list(at_hand.values()), absent))
+        nominal = _Absent(
+            _nominal_tensors(list(at_hand.values()), stand_ins),
+            metadata={STAND_IN_KEY: STAND_IN_TEXT} if stand_ins else {},
+        )
         plan = plan_build(
             definition, {item.name: at_hand.get(item.name, nominal) for item in located}
         )
@@ -69,25 +72,19 @@ def preview_build(
         located=tuple(located),
         files=files,
         needed_nbytes=planned_nbytes(files),
-        free_nbytes=free_bytes(_existing(target)),
-        is_exact=len(at_hand) == len(located) or bool(absent),
+        free_nbytes=free_bytes(target),
+        is_exact=len(at_hand) == len(located) or bool(stand_ins),
         warnings=plan.warnings,
     )
 
 
-def _existing(path: Path) -> Path:
-    """Return the nearest folder that exists, which tells the file system."""
-    path = path.absolute()
-    return path if path.is_dir() else _existing(path.parent)
-
-
 def _nominal_tensors(
-    at_hand: Sequence[Checkpoint], absent: Sequence[TensorEntry]
+    at_hand: Sequence[Checkpoint], stand_ins: Sequence[TensorEntry]
 ) -> Mapping[str, TensorEntry]:
     """Return the tensors to assume of an ingredient that is not at hand."""
     if at_hand:
         return at_hand[0].tensors
-    entries = absent or lay_out(
+    entries = stand_ins or lay_out(
         TensorSpec(
             tensor.name,
             Dtype.F16 if tensor.dtype.is_arithmetic else tensor.dtype,
@@ -121,10 +118,5 @@ class _Absent:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Do nothing: there is no file."""

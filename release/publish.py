@@ -16,7 +16,7 @@ from release.hub.remote import ReleaseFile
 from release.hub.staged_release import PublishResult, publish_release
 from release.ingredients import Located, check_digests
 from release.manifest import MANIFEST_NAME, Manifest
-from release.numeric.digest import Sha256
+from release.numeric.digest import sha256
 from release.progress import Advance, Progress
 
 
@@ -113,12 +113,10 @@ def push(
 def release_files(built: Built) -> list[ReleaseFile]:
     """Return every file of the folder with its size and SHA-256, the manifest too."""
     manifest_text = (built.folder / MANIFEST_NAME).read_bytes()
-    identity = Sha256()
-    identity.update(manifest_text)
     records = [
         *((r.name, r.nbytes, r.sha256) for r in built.manifest.checkpoints),
         *((r.name, r.nbytes, r.sha256) for r in built.manifest.files),
-        (MANIFEST_NAME, len(manifest_text), identity.hexdigest()),
+        (MANIFEST_NAME, len(manifest_text), sha256(manifest_text)),
     ]
     return [
         ReleaseFile(built.folder / name, name, nbytes, sha256)
@@ -140,7 +138,7 @@ class _Stages:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def step(self, label: str) -> None:

@@ -12,13 +12,11 @@ from typing import Final
 from release.build import needed_ingredients
 from release.definition import Definition, linear_recipe
 from release.engine.standin import make_stand_ins, stand_in_layout, stand_in_nbytes
-from release.formats.checkpoint import open_checkpoint
 from release.formats.space import write_failure
 from release.hub.client import connect
 from release.hub.rehearsal.server import RehearsalHub
 from release.hub.staged_release import PublishResult
-from release.ingredients import Located, locate
-from release.metadata import STAND_IN_KEY
+from release.ingredients import locate
 from release.numeric.dtype import Dtype
 from release.preview import Preview, preview_build
 from release.progress import Progress
@@ -63,10 +61,7 @@ def rehearse(
         ReleaseError: As publishing does.
     """
     paths = _stand_ins(definition, given, root, threads=threads, progress=progress)
-    located = tuple(
-        replace(item, stand_in=_is_stand_in(item))
-        for item in locate(definition, paths, base=root, connection=None)
-    )
+    located = locate(definition, paths, base=root, connection=None)
     with RehearsalHub(root / "hub") as hub:
         built = ensure_folder(
             definition,
@@ -90,7 +85,7 @@ def rehearse(
             built,
             published,
             hub.git_directory(repo_id),
-            tuple(item.name for item in located if item.stand_in),
+            tuple(item.name for item in built.manifest.ingredients if item.stand_in),
         )
 
 
@@ -107,7 +102,7 @@ def preview_rehearsal(
         else replace(item, title=f"stand-in for {item.title}", nbytes=nbytes)
         for item in located
     )
-    return preview_build(definition, located, root / "release", absent=layout)
+    return preview_build(definition, located, root / "release", stand_ins=layout)
 
 
 def _stand_ins(
@@ -137,10 +132,3 @@ def _stand_ins(
                 lacking, divisor=STAND_IN_DIVISOR, threads=threads, advance=advance
             )
     return {**given, **stand_ins}
-
-
-def _is_stand_in(item: Located) -> bool:
-    if item.path is None:
-        return False
-    with open_checkpoint(item.path) as checkpoint:
-        return STAND_IN_KEY in checkpoint.metadata

@@ -10,6 +10,7 @@ from release.errors import RecipeError, first_names, visible
 from release.recipe.names import suggestion
 
 _SHOWN: Final = 60
+_MODEL_HINT: Final = "krelease releases gamma-rev2 prints a complete definition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,6 @@ def problems_of(
         for found in error.errors(include_url=False)
         if not (found["type"] == "too_short" and found["input"])
     ]
-
-
-_MODEL_HINT: Final = "krelease releases gamma-rev2 prints a complete definition"
 
 
 def refuse(origin: str, problems: Sequence[Problem]) -> None:

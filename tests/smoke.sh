@@ -8,7 +8,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m build --outdir "$work/dist" "$top"
 "$python" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --constraint "$top/constraints.txt" torch
 "$work/venv/bin/pip" install --quiet --constraint "$top/constraints.txt" \
     "$(ls "$work"/dist/*.whl)[rehearse]"
 cd "$work"

@@ -152,9 +152,9 @@ def test_folder_whose_header_was_edited_is_not_current(find, gamma_rev2, copy):
     assert find(gamma_rev2, copy) is None
 
 
-def test_manifest_of_a_rehearsal_is_not_that_of_a_release(find, gamma_rev2, copy):
+def test_manifest_that_hides_a_rehearsal_is_not_current(find, gamma_rev2, copy):
     document = json.loads((copy / "manifest.json").read_text())
-    document["rehearsal"] = True
+    document["rehearsal"] = False
     (copy / "manifest.json").write_text(json.dumps(document))
 
     assert find(gamma_rev2, copy) is None

@@ -31,7 +31,6 @@ def test_given_files_are_at_hand_with_their_sizes(gamma_rev2, ingredients):
         assert item.path == ingredients[name]
         assert item.nbytes == ingredients[name].stat().st_size
         assert item.title == gamma_rev2.ingredients[name].title
-        assert not item.stand_in
 
 
 def test_path_of_the_definition_counts_from_its_own_folder(gamma_rev2, ingredients):

@@ -160,7 +160,7 @@ def check_sdxl(path: Path, tensors: Mapping[str, tuple[int, ...]]) -> None:
             path,
             f"{_TITLES[found]}; expected SDXL",
             code="not-sdxl",
-            hint="pass an all-in-one SDXL checkpoint, or a diffusers folder of one",
+            hint="pass an all-in-one SDXL checkpoint",
         )
     missing = [
         entry.name

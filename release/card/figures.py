@@ -10,26 +10,17 @@ from typing import Final
 
 from release.errors import CardError, visible
 
-EXACT: Final = "exact"
-MAX_EXPONENT: Final = 400
+_EXACT: Final = "exact"
+_MAX_EXPONENT: Final = 400
 """Beyond float64's range; a longer number would only fill the memory."""
 
 _COEFFICIENT: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,80})?")
-_UNITS: Final = ((10**9, "GB", 2), (10**6, "MB", 1), (10**3, "kB", 1))
-
-
-def size(nbytes: int) -> str:
-    """Return a size in decimal units, the way the Hub shows it: "6.94 GB"."""
-    for unit, name, places in _UNITS:
-        if nbytes >= unit:
-            return f"{Decimal(nbytes) / unit:.{places}f} {name}"
-    return f"{nbytes} B"
 
 
 def snr(figure: str) -> str:
     """Return a signal-to-noise figure to 0.1 dB, "exact" when nothing was lost."""
     if figure == "inf":
-        return EXACT
+        return _EXACT
     return f"{_decimal(figure):.1f} dB"
 
 
@@ -61,7 +52,7 @@ def _decimal(figure: str) -> Decimal:
         value = Decimal(figure)
     except InvalidOperation as cause:
         raise _not_a_number("figure", figure) from cause
-    if abs(value.adjusted()) > MAX_EXPONENT:
+    if abs(value.adjusted()) > _MAX_EXPONENT:
         raise _not_a_number("figure", figure)
     return value
 

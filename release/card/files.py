@@ -15,12 +15,11 @@ from release.manifest import (
     ParityRecord,
     TensorRecord,
 )
+from release.numeric.digest import autov2, autov3
 from release.numeric.dtype import BY_CODE
+from release.numeric.size import size_text
 
-AUTOV2_DIGITS: Final = 10
-AUTOV3_DIGITS: Final = 12
-
-COMPONENT_TITLES: Final = {
+_COMPONENT_TITLES: Final = {
     Component.UNET: "U-Net",
     Component.CLIP_L: "CLIP-L",
     Component.CLIP_G: "CLIP-G",
@@ -114,12 +113,12 @@ def _checkpoint_row(checkpoint: CheckpointRecord) -> dict[str, Plain]:
     return {
         "name": checkpoint.name,
         "dtype": dtype_words(checkpoint),
-        "size": figures.size(checkpoint.nbytes),
+        "size": size_text(checkpoint.nbytes),
         "nbytes": checkpoint.nbytes,
         "readers": _READERS.get(codes[0], ""),
         "sha256": checkpoint.sha256,
-        "autov2": _autov2(checkpoint.sha256),
-        "autov3": checkpoint.data_sha256[:AUTOV3_DIGITS].upper(),
+        "autov2": autov2(checkpoint.sha256),
+        "autov3": autov3(checkpoint.data_sha256),
         "snr": figures.snr(parity.snr_db),
         "max_error": figures.error(parity.max_abs_error),
         "flushed": parity.flushed,
@@ -133,10 +132,10 @@ def _archive_row(
     names = {checkpoint.name for checkpoint in checkpoints}
     return {
         "name": file.name,
-        "size": figures.size(file.nbytes),
+        "size": size_text(file.nbytes),
         "nbytes": file.nbytes,
         "sha256": file.sha256,
-        "autov2": _autov2(file.sha256),
+        "autov2": autov2(file.sha256),
         "checkpoints": [member for member in file.members if member in names],
         "others": [member for member in file.members if member not in names],
     }
@@ -167,7 +166,7 @@ def _parity_row(title: str, parity: ParityRecord) -> dict[str, Plain]:
 
 
 def _component_title(name: str) -> str:
-    titles = {part.value: title for part, title in COMPONENT_TITLES.items()}
+    titles = {part.value: title for part, title in _COMPONENT_TITLES.items()}
     return titles.get(name, name)
 
 
@@ -192,13 +191,9 @@ def _where(tensors: Iterable[TensorRecord]) -> str:
     found = {(component_of(tensor.name), len(tensor.shape)) for tensor in tensors}
     parts = [part for part in Component if any(part == held for held, _ in found)]
     ranks = sorted({rank for _, rank in found if rank in _LAYERS_BY_RANK})
-    titles = ", ".join(COMPONENT_TITLES[part] for part in parts)
+    titles = ", ".join(_COMPONENT_TITLES[part] for part in parts)
     kinds = " and ".join(_LAYERS_BY_RANK[rank] for rank in ranks)
     return f"{titles} {kinds}".rstrip()
-
-
-def _autov2(sha256: str) -> str:
-    return sha256[:AUTOV2_DIGITS].upper()
 
 
 def _title(code: str) -> str:

@@ -17,11 +17,11 @@ import yaml
 from release.card.licences import canonical_licence
 from release.definition import Definition, Usage
 from release.errors import CardError, visible
-from release.manifest import Manifest
+from release.manifest import LICENCE_NAME, Manifest
 
 Field: TypeAlias = "str | int | float | list[Field] | dict[str, Field]"
 
-STANDARD_TAGS: Final = ("text-to-image", "stable-diffusion-xl", "safetensors", "merge")
+_STANDARD_TAGS: Final = ("text-to-image", "stable-diffusion-xl", "safetensors", "merge")
 _AUDIENCE_TAG: Final = "not-for-all-audiences"
 _BLOCK: Final = re.compile(r"\A---\n(.*?\n)---\n", re.DOTALL)
 _ONE_LINE: Final = 10**6
@@ -33,7 +33,7 @@ def front_matter(definition: Definition, manifest: Manifest) -> dict[str, Field]
     fields: dict[str, Field] = {
         "license": "other",
         "license_name": canonical_licence(definition.licence.name),
-        "license_link": "LICENSE",
+        "license_link": LICENCE_NAME,
         "language": list(definition.card.language),
         "library_name": "diffusion-single-file",
         "pipeline_tag": "text-to-image",
@@ -95,7 +95,7 @@ def _base_models(definition: Definition, manifest: Manifest) -> list[str]:
 
 def _tags(definition: Definition) -> list[str]:
     audience = (_AUDIENCE_TAG,) if definition.card.not_for_all_audiences else ()
-    return list(dict.fromkeys((*STANDARD_TAGS, *definition.card.tags, *audience)))
+    return list(dict.fromkeys((*_STANDARD_TAGS, *definition.card.tags, *audience)))
 
 
 def _example(usage: Usage) -> Field:

@@ -3,11 +3,11 @@
 import re
 from typing import Final
 
-from release.card import figures
 from release.card.environment import Plain
 from release.card.licences import canonical_licence, licence_remark
 from release.definition import Definition, IngredientSource
 from release.manifest import IngredientRecord, Manifest
+from release.numeric.size import size_text
 
 HUB: Final = "https://huggingface.co"
 
@@ -30,7 +30,7 @@ def _ingredient(record: IngredientRecord, source: IngredientSource) -> dict[str,
     return {
         "name": record.name,
         "title": source.title,
-        "size": figures.size(record.nbytes),
+        "size": size_text(record.nbytes),
         "stand_in": record.stand_in,
         "facts": list(source.facts),
         **_place(record, source),

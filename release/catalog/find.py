@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from release.catalog.read import parse_definition, read_definition_text
-from release.definition import Definition
+from release.definition import RELEASE_NAME, Definition
 from release.errors import RecipeError, visible
 from release.recipe.names import nearest
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 _SUFFIX: Final = ".toml"
 
 
@@ -39,7 +38,7 @@ def find_definition(name: str, directory: Path) -> tuple[Definition, str]:
             `release.catalog.read.read_definition`.
     """
     path = directory / f"{name}{_SUFFIX}"
-    is_name = _NAME.fullmatch(name) is not None
+    is_name = re.fullmatch(RELEASE_NAME, name) is not None
     if is_name and path.exists():
         text, origin = read_definition_text(path), str(path)
     elif name in catalog_names():

@@ -79,11 +79,11 @@ def parse_definition(text: str, *, origin: str) -> Definition:
     except ValidationError as error:
         refuse(origin, problems_of(error, Definition, meanings=PATTERN_MEANINGS))
         raise
-    check_definition(definition, origin=origin)
+    _check(definition, origin=origin)
     return definition
 
 
-def check_definition(definition: Definition, *, origin: str) -> None:
+def _check(definition: Definition, *, origin: str) -> None:
     """Check what one value alone cannot show: names, ranges and the recipe.
 
     Raises:

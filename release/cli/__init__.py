@@ -1,7 +1,7 @@
 """The command line: parse, call one function, show.
 
-Only typer, the standard library and `release.errors` are imported here; everything else
-is imported inside the commands, so that help is quick.
+Only typer, the standard library and modules of ours that need nothing else are imported
+at the top; everything heavier is imported inside the commands, so that help is quick.
 """
 
 import sys

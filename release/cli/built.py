@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release.numeric.size import size_text
+
 if TYPE_CHECKING:
     from release.manifest import Manifest, ParityRecord
 
@@ -36,11 +38,11 @@ def build_document(manifest: "Manifest", folder: Path) -> dict[str, object]:
 
 def build_text(manifest: "Manifest", folder: Path) -> list[str]:
     """Return what was built, for people."""
-    from release.console import columns, size
+    from release.console import columns
 
     written = [(r.name, r.nbytes) for r in manifest.checkpoints]
     written += [(r.name, r.nbytes) for r in manifest.files]
-    rows = [[str(folder / name), size(nbytes)] for name, nbytes in written]
+    rows = [[str(folder / name), size_text(nbytes)] for name, nbytes in written]
     return [
         *columns(rows, right=[1]),
         "Against the recipe's exact result",

@@ -15,6 +15,7 @@ from release.cli.options import (
     QuietOption,
     ThreadsOption,
 )
+from release.numeric.size import size_text
 
 if TYPE_CHECKING:
     from release.convert import ConvertPlan
@@ -110,13 +111,12 @@ def _existing(folder: Path) -> Iterator[None]:
 
 
 def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list[str]]:
-    from release.console import columns, size
+    from release.console import columns
     from release.formats.output import free_bytes
     from release.records import count_dtypes
 
     outputs = plan.passes.outputs
-    around = (folder, *folder.absolute().parents)
-    free = free_bytes(next(each for each in around if each.is_dir()))
+    free = free_bytes(folder)
     needed = sum(output.nbytes for output in outputs)
     document: dict[str, object] = {
         "architecture": plan.architecture,
@@ -139,7 +139,7 @@ def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list
             [
                 str(folder / output.name),
                 f"{output.nbytes:,} bytes",
-                size(output.nbytes),
+                size_text(output.nbytes),
                 ", ".join(
                     f"{n:,} {code}" for code, n in count_dtypes(output.entries).items()
                 ),
@@ -148,7 +148,7 @@ def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list
         ],
         right=[1, 2],
     )
-    text.append(f"Disk: needs {size(needed)}, {size(free)} free")
+    text.append(f"Disk: needs {size_text(needed)}, {size_text(free)} free")
     text += [
         f"Note: {folder / output.name} already exists; pass --force to replace it"
         for output in outputs
@@ -159,10 +159,12 @@ def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list
 
 def _text(reports: Sequence["OutputReport"], folder: Path) -> list[str]:
     from release.cli.built import parity_lines
-    from release.console import columns, size
+    from release.console import columns
     from release.records import parity_record
 
-    rows = [[str(folder / each.plan.name), size(each.plan.nbytes)] for each in reports]
+    rows = [
+        [str(folder / each.plan.name), size_text(each.plan.nbytes)] for each in reports
+    ]
     measured = [(r.plan.variant, parity_record(r.deviation)) for r in reports]
     return [
         *columns(rows, right=[1]),

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from release.numeric.size import size_text
+
 if TYPE_CHECKING:
     from release.hub.plan import HubPreview
     from release.ingredients import Located
@@ -58,7 +60,7 @@ def preview_text(preview: "Preview", *, occupied: str) -> list[str]:
         preview: The plan.
         occupied: What happens where something is at the target already; may be empty.
     """
-    from release.console import columns, size
+    from release.console import columns
     from release.errors import visible
 
     lines = ["Ingredients"]
@@ -67,7 +69,7 @@ def preview_text(preview: "Preview", *, occupied: str) -> list[str]:
             [
                 f"  {item.name}",
                 _state(item),
-                "-" if item.nbytes is None else size(item.nbytes),
+                "-" if item.nbytes is None else size_text(item.nbytes),
                 visible(item.title if item.path is None else item.path, 1024),
             ]
             for item in preview.located
@@ -83,7 +85,7 @@ def preview_text(preview: "Preview", *, occupied: str) -> list[str]:
         lines.append("  (sizes of full-size fp16 ingredients, as some are not at hand)")
     lines.append("Disk")
     needed, free = preview.needed_nbytes, preview.free_nbytes
-    lines.append(f"  needs {size(needed)}, {size(free)} free")
+    lines.append(f"  needs {size_text(needed)}, {size_text(free)} free")
     if _is_occupied(preview.target) and occupied:
         lines.append(f"Note: {preview.target} already exists; {occupied}")
     lines += [f"Note: {visible(warning, 400)}" for warning in preview.warnings]
@@ -102,9 +104,9 @@ def _state(item: "Located") -> str:
 
 
 def _sizes(nbytes: int | None) -> tuple[str, str]:
-    from release.console import size
-
-    return (_UNKNOWN, "") if nbytes is None else (f"{nbytes:,} bytes", size(nbytes))
+    if nbytes is None:
+        return _UNKNOWN, ""
+    return f"{nbytes:,} bytes", size_text(nbytes)
 
 
 def _is_occupied(target: Path) -> bool:

@@ -23,7 +23,6 @@ from release.cli.options import (
     parse_ingredients,
 )
 
-_CARD_NAME: Final = "README.md"
 _KEPT_IF_SAME: Final = (
     "it is used as it is if it holds this very release, and refused otherwise"
 )
@@ -230,6 +229,8 @@ def _document(built: "Built", published: "PublishResult") -> dict[str, object]:
 
 
 def _text(built: "Built", published: "PublishResult") -> list[str]:
+    from release.manifest import CARD_NAME
+
     if published.already_published:
         state = "Nothing to do: already published as"
     else:
@@ -237,6 +238,6 @@ def _text(built: "Built", published: "PublishResult") -> list[str]:
     return [
         *build_text(built.manifest, built.folder),
         f"{state} {published.repo_id} tag {published.tag}, commit {published.commit}",
-        f"card:   {built.folder / _CARD_NAME}",
+        f"card:   {built.folder / CARD_NAME}",
         check_line(built.folder),
     ]

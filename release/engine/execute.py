@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from release.engine.plan import OutputPlan, Plan, ingredients_text
 from release.engine.results import (
@@ -17,15 +16,12 @@ from release.engine.results import (
     OutputReport,
     PassReport,
     TensorResult,
-    tensor_set,
 )
 from release.engine.seal import DataHasher, Seal, Sealer
 from release.formats.output import OutputFile, require_space
+from release.formats.tensor import tensor_set
 from release.metadata import INGREDIENTS_KEY
 from release.progress import Advance
-
-if TYPE_CHECKING:
-    from release.formats.header import TensorEntry
 
 
 def total_nbytes(plan: Plan) -> int:
@@ -125,14 +121,17 @@ def _stream(
 
 
 def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str, str]:
-    parts: dict[str, list[tuple[TensorEntry, str]]] = {
-        ingredient.name: [] for ingredient in plan.ingredients
-    }
+    """Return ingredient name -> tensor set digest."""
+    found: list[dict[str, str]] = [{} for _ in plan.ingredients]
     for job, result in zip(plan.jobs, results, strict=True):
         for operand, digest in zip(job.operands, result.operand_digests, strict=True):
-            name = plan.ingredients[operand.ingredient].name
-            parts[name].append((operand.entry, digest))
-    return {name: tensor_set(part) for name, part in parts.items()}
+            found[operand.ingredient][job.name] = digest
+    return {
+        ingredient.name: tensor_set(
+            (ingredient.checkpoint.tensors[name] for name in digests), digests
+        )
+        for ingredient, digests in zip(plan.ingredients, found, strict=True)
+    }
 
 
 def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, str]:

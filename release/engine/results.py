@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from release.engine.plan import OutputPlan
 from release.engine.seal import Seal
-from release.formats.header import TensorEntry
-from release.numeric.digest import tensor_set_digest
+from release.formats.tensor import tensor_set
 
 
 class Deviation:
@@ -90,9 +89,7 @@ class OutputReport:
     @property
     def tensor_set_xxh3_128(self) -> str:
         """Digest of the output's tensors, whatever their order in a file."""
-        return tensor_set(
-            (entry, self.tensor_digests[entry.name]) for entry in self.plan.entries
-        )
+        return tensor_set(self.plan.entries, self.tensor_digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +98,3 @@ class PassReport:
 
     outputs: tuple[OutputReport, ...]
     ingredients: dict[str, str]
-
-
-def tensor_set(tensors: Iterable[tuple[TensorEntry, str]]) -> str:
-    """Return the digest of tensors whose xxh3_128 are known, in whatever order."""
-    return tensor_set_digest(
-        (entry.name, entry.dtype, entry.shape, digest) for entry, digest in tensors
-    )

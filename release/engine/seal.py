@@ -15,12 +15,12 @@ from release.errors import WriteError, visible
 from release.formats.header import encode_header
 from release.formats.output import OutputFile
 from release.formats.scan import blocks, scan
+from release.formats.tensor import tensor_set
 from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY
 from release.numeric.digest import (
     Sha256,
     Xxh3Bits64Chunks,
     Xxh3Bits128,
-    tensor_set_digest,
     xxh3_128,
 )
 
@@ -101,10 +101,7 @@ class Sealer:
             **facts,
             DATA_SHA256_KEY: f"0x{self._data_sha256}",
             TENSOR_DIGESTS_KEY: "".join(digests[name] for name in sorted(digests)),
-            TENSOR_SET_KEY: tensor_set_digest(
-                (entry.name, entry.dtype, entry.shape, digests[entry.name])
-                for entry in self._plan.entries
-            ),
+            TENSOR_SET_KEY: tensor_set(self._plan.entries, digests),
         }
         self._header = encode_header(metadata, self._plan.entries)
         if len(self._header) != self._plan.header_nbytes:

@@ -19,7 +19,7 @@ from torch import Tensor
 from release.architecture.sdxl import ArchitectureTensor, narrow_shape, sdxl_tensors
 from release.formats.header import TensorEntry, TensorSpec, encode_header, lay_out
 from release.formats.output import OutputFile
-from release.metadata import STAND_IN_KEY
+from release.metadata import STAND_IN_KEY, STAND_IN_TEXT
 from release.numeric.cast import bytes_of, round_to
 from release.numeric.digest import xxh3_64
 from release.numeric.dtype import Dtype
@@ -100,7 +100,7 @@ def stand_in_nbytes(divisor: int, dtype: Dtype = Dtype.F16) -> int:
 
 
 def _header(entries: tuple[TensorEntry, ...]) -> bytes:
-    return encode_header({"format": "pt", STAND_IN_KEY: "random values"}, entries)
+    return encode_header({"format": "pt", STAND_IN_KEY: STAND_IN_TEXT}, entries)
 
 
 def _begin(

@@ -19,8 +19,8 @@ from release.errors import InputError, WriteError, visible
 from release.formats.input import InputFile, fingerprint_of
 from release.formats.output import OutputFile
 from release.formats.paths import safe_relative_paths
+from release.formats.scan import blocks
 
-_BLOCK_NBYTES: Final = 4 * 2**20
 _LIMIT_32: Final = 0xFFFFFFFF
 """Sizes and offsets from here on move to a zip64 field."""
 _LIMIT_16: Final = 0xFFFF
@@ -74,17 +74,6 @@ class _Placed:
         return self.data_offset + self.nbytes
 
 
-def plan_zip_nbytes(members: Sequence[ZipMember]) -> int:
-    """Return the exact size of the archive in bytes, without reading any member.
-
-    Raises:
-        IntegrityError: `path`: a name that is not safe on every system.
-        InputError: A source is missing or not a regular file.
-    """
-    placed = _place(members)
-    return _data_end(placed) + len(_directory(placed, [0] * len(placed)))
-
-
 def zip_nbytes(sizes: Mapping[str, int]) -> int:
     """Return the exact size in bytes of an archive of members that need not exist yet.
 
@@ -95,7 +84,7 @@ def zip_nbytes(sizes: Mapping[str, int]) -> int:
     for name, nbytes in sorted(sizes.items()):
         member, offset = ZipMember(name, b""), _data_end(placed)
         placed.append(_Placed(member, name.encode(), nbytes, offset, status=None))
-    return _data_end(placed) + len(_directory(placed, [0] * len(placed)))
+    return _nbytes(placed)
 
 
 def write_stored_zip(
@@ -113,8 +102,9 @@ def write_stored_zip(
     """
     placed = _place(members)
     inputs = [item.status for item in placed if item.status is not None]
-    nbytes = _data_end(placed) + len(_directory(placed, [0] * len(placed)))
-    with OutputFile.create(output, nbytes, overwrite=overwrite, inputs=inputs) as file:
+    with OutputFile.create(
+        output, _nbytes(placed), overwrite=overwrite, inputs=inputs
+    ) as file:
         checksums = [_write_member(file, item) for item in placed]
         file.write_at(_data_end(placed), _directory(placed, checksums))
         file.sync()
@@ -144,6 +134,10 @@ def _data_end(placed: Sequence[_Placed]) -> int:
     return placed[-1].end if placed else 0
 
 
+def _nbytes(placed: Sequence[_Placed]) -> int:
+    return _data_end(placed) + len(_directory(placed, [0] * len(placed)))
+
+
 def _write_member(output: OutputFile, item: _Placed) -> int:
     """Write the member's data, then its record in front of it; return its CRC-32."""
     offset, checksum = item.data_offset, 0
@@ -169,11 +163,7 @@ def _blocks(item: _Placed) -> Iterator[memoryview]:
                 code="input-changed",
                 hint="run the command again when nothing else writes to the file",
             )
-        buffer = memoryview(bytearray(min(_BLOCK_NBYTES, item.nbytes)))
-        for offset in range(0, item.nbytes, _BLOCK_NBYTES):
-            block = buffer[: min(_BLOCK_NBYTES, item.nbytes - offset)]
-            file.read_into(offset, block)
-            yield block
+        yield from blocks(file, 0, item.nbytes)
         file.check_unchanged()
 
 
@@ -202,9 +192,8 @@ def _read_back(output: OutputFile, offset: int, nbytes: int) -> bytearray:
 
 def _read_checksum(output: OutputFile, item: _Placed) -> int:
     checksum = 0
-    for offset in range(item.data_offset, item.end, _BLOCK_NBYTES):
-        nbytes = min(_BLOCK_NBYTES, item.end - offset)
-        checksum = zlib.crc32(_read_back(output, offset, nbytes), checksum)
+    for block in blocks(output, item.data_offset, item.end):
+        checksum = zlib.crc32(block, checksum)
     return checksum
 
 

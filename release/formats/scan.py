@@ -1,11 +1,15 @@
 """Reading a byte range from front to back, for digests."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from release.numeric.digest import Bytes
 
-_BLOCK_NBYTES: Final = 4 * 2**20
+_BLOCK_NBYTES: Final = 2**20
+"""What stays in a core's cache between reading and hashing."""
+
+_local = threading.local()
 
 
 class Source(Protocol):
@@ -23,12 +27,23 @@ class Digest(Protocol):
 
 
 def blocks(source: Source, begin: int, end: int) -> Iterator[memoryview]:
-    """Yield the bytes from `begin` to `end` (excluded), in a buffer that is reused."""
-    buffer = memoryview(bytearray(min(_BLOCK_NBYTES, max(end - begin, 1))))
+    """Yield the bytes from `begin` to `end` (excluded).
+
+    The buffer belongs to the thread and is used again: a block is valid until the next
+    one, and until this thread begins another reading.
+    """
+    buffer = _buffer()
     for position in range(begin, end, _BLOCK_NBYTES):
         block = buffer[: min(_BLOCK_NBYTES, end - position)]
         source.read_into(position, block)
         yield block
+
+
+def _buffer() -> memoryview:
+    if not hasattr(_local, "buffer"):
+        _local.buffer = memoryview(bytearray(_BLOCK_NBYTES))
+    buffer: memoryview = _local.buffer
+    return buffer
 
 
 def scan(

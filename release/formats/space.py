@@ -24,14 +24,21 @@ _HINTS: Final = {
 def free_bytes(directory: Path) -> int:
     """Return the bytes this user may still write below `directory`.
 
+    Args:
+        directory: Need not exist yet; the nearest folder above it that does is asked.
+
     Raises:
         WriteError: The file system cannot be asked.
     """
     try:
-        status = os.statvfs(directory)
+        status = os.statvfs(_existing(directory.absolute()))
     except OSError as error:
         raise write_failure(directory, error) from error
     return status.f_bavail * status.f_frsize
+
+
+def _existing(path: Path) -> Path:
+    return path if path.is_dir() else _existing(path.parent)
 
 
 def require_space(directory: Path, nbytes: int) -> None:

@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from release.errors import OutputError, OutputExistsError, visible
+from release.formats.parts import part_path
 from release.formats.rename import rename_no_clobber, sync_directory
 from release.formats.space import write_failure
 
@@ -40,7 +40,7 @@ class StagingFolder:
             _refuse_target, target, mark, overwrite=overwrite
         )
         self._refuse()
-        self.path = target.with_name(f".{target.name}.{os.getpid()}.part")
+        self.path = part_path(target)
         self._old = target.with_name(f".{target.name}.{os.getpid()}.old")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,12 +55,7 @@ class StagingFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 

@@ -1,10 +1,11 @@
-"""The entry of one tensor in a checkpoint, and the order entries are written in."""
+"""The entry of one tensor in a checkpoint, their order, and their common digest."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from release.errors import OutputError, visible
+from release.numeric.digest import tensor_set_digest
 from release.numeric.dtype import Dtype
 
 
@@ -72,6 +73,18 @@ def lay_out(specs: Iterable[TensorSpec]) -> tuple[TensorEntry, ...]:
         entries.append(TensorEntry(spec.name, spec.dtype, spec.shape, begin, end))
         begin = end
     return tuple(entries)
+
+
+def tensor_set(entries: Iterable[TensorEntry], digests: Mapping[str, str]) -> str:
+    """Return the one digest of a set of tensors, whatever their order in a file.
+
+    Args:
+        entries: The tensors; names are distinct.
+        digests: Tensor name -> XXH3-128 of its data.
+    """
+    return tensor_set_digest(
+        (entry.name, entry.dtype, entry.shape, digests[entry.name]) for entry in entries
+    )
 
 
 def _nbytes(spec: TensorSpec) -> int:

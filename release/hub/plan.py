@@ -67,11 +67,6 @@ class HubPlan:
         return self.tag_commit is not None and not self.tag_lacks
 
     @property
-    def nbytes_to_send(self) -> int:
-        """Bytes of the files that main lacks; less is sent after an interruption."""
-        return sum(file.nbytes or 0 for file in self.files if file.state != "unchanged")
-
-    @property
     def n_unchanged(self) -> int:
         """Files that main holds already."""
         return sum(file.state == "unchanged" for file in self.files)
@@ -108,7 +103,7 @@ def plan_release(
         InputError: A local file is missing or has another size than stated.
         HubError: The Hub refuses or cannot be reached.
     """
-    checked_files(files)
+    _check_files(files)
     wanted = tuple(files)
     references = read_references(connection, repo_id)
     head = references.head if references else None
@@ -195,7 +190,7 @@ def _account_or_none(connection: HubConnection) -> str | None:
         raise
 
 
-def checked_files(files: Sequence[ReleaseFile]) -> None:
+def _check_files(files: Sequence[ReleaseFile]) -> None:
     """Check names and local sizes before the Hub is asked anything.
 
     Raises:
@@ -213,7 +208,9 @@ def checked_files(files: Sequence[ReleaseFile]) -> None:
             )
         if file.name in seen:
             raise UsageError(
-                f"{visible(file.name)}: twice in one release", code="release-file-name"
+                f"{visible(file.name)}: twice in one release",
+                code="release-file-name",
+                hint="give every file of the release its own name",
             )
         seen.add(file.name)
         _check_local(file)

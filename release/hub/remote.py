@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.hashes import SHA1, Hash
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 
-from release.errors import HubError, InputError, visible
+from release.errors import HubError, visible
+from release.formats.input import InputFile
+from release.formats.scan import scan
 from release.hub.client import HubConnection
+from release.numeric.digest import GitBlob
 
 MAIN: Final = "main"
 _COMMIT_ID: Final = re.compile(r"[0-9a-f]{40}")
-_READ_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,13 @@ def read_tree(
 
     entries = connection.once(f"{repo_id}: list the files of {revision}", request)
     return {
-        entry.path: remote_file(entry)
+        entry.path: _remote_file(entry)
         for entry in entries
         if isinstance(entry, RepoFile)
     }
 
 
-def remote_file(entry: RepoFile) -> RemoteFile:
+def _remote_file(entry: RepoFile) -> RemoteFile:
     """Return the client's listing entry as our own value."""
     return RemoteFile(
         name=entry.path,
@@ -134,28 +135,19 @@ def holds(remote: RemoteFile | None, file: ReleaseFile) -> bool:
         return False
     if remote.sha256 is not None:
         return remote.sha256 == file.sha256
-    return remote.blob_id == git_blob_id(file.path, nbytes=file.nbytes)
+    return remote.blob_id == git_blob_id(file.path)
 
 
-def git_blob_id(path: Path, *, nbytes: int) -> str:
-    """Return the SHA-1 that git gives a file of `nbytes` bytes.
-
-    Source:
-        git, "gitformat-pack" and `git hash-object`: SHA-1 over "blob <size>", a NUL
-        and the bytes.
+def git_blob_id(path: Path) -> str:
+    """Return the SHA-1 that git names the file's content by.
 
     Raises:
         InputError: The file cannot be read.
     """
-    digest = Hash(SHA1())  # noqa: S303  # git's own identity, not our integrity
-    digest.update(b"blob %d\0" % nbytes)
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_READ_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise InputError(path, f"cannot be read: {error.strerror}") from error
-    return digest.finalize().hex()
+    with InputFile(path) as file:
+        digest = GitBlob(file.nbytes)
+        scan(file, 0, file.nbytes, digest)
+    return digest.hexdigest()
 
 
 def differing(

@@ -1,15 +1,13 @@
 """Bringing the bytes to the Hub where nobody sees them: the staging branch."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from huggingface_hub import CommitOperationAdd
 
 from release.errors import InputError
 from release.hub.publication import Publication
 from release.hub.remote import ReleaseFile, differing, read_references, read_tree
-
-_CARD: Final = "README.md"
+from release.manifest import CARD_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +67,20 @@ def _tip(job: Publication) -> str | None:
 
 def _check_card(job: Publication, files: tuple[ReleaseFile, ...]) -> None:
     """Let the Hub read the card's metadata now, not after gigabytes were sent."""
-    card = next((file for file in files if file.name == _CARD), None)
+    card = next((file for file in files if file.name == CARD_NAME), None)
     if card is None:
         return
     try:
         content = card.path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(card.path, "cannot be read as UTF-8 text") from error
+        raise InputError(
+            card.path,
+            "cannot be read as UTF-8 text",
+            hint="build the release again",
+        ) from error
 
     job.connection.read(
-        f"{job.repo_id}: check the metadata of {_CARD}",
+        f"{job.repo_id}: check the metadata of {CARD_NAME}",
         lambda: job.connection.post(
             "/api/validate-yaml", {"content": content, "repoType": "model"}
         ),

@@ -1,1 +1,1 @@
-"""Numbers: dtypes, exact casts between them, digests of their bytes."""
+"""Numbers: dtypes, exact casts between them, digests of their bytes, sizes."""

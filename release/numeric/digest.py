@@ -11,7 +11,7 @@ Source:
 import json
 import re
 from collections.abc import Iterable
-from typing import ClassVar, Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import xxhash
 from cryptography.hazmat.primitives import hashes
@@ -23,12 +23,6 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 
 CHUNK_NBYTES: Final = 2**20
 """Bytes of one chunk of a file when damage is located."""
-
-XXH3_64: Final = "xxh3_64"
-XXH3_128: Final = "xxh3_128"
-XXH3_64_CHUNKS: Final = f"xxh3_64-chunk-{CHUNK_NBYTES}"
-SHA256: Final = "sha256"
-TENSOR_SET: Final = "krelease-tensor-set-xxh3_128-v1"
 
 _SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 
@@ -43,27 +37,15 @@ def xxh3_128(data: Bytes) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
-class Xxh3Bits64:
-    """XXH3-64 of a stream of bytes."""
-
-    name: ClassVar[str] = XXH3_64
-
-    def __init__(self) -> None:
-        self._state = xxhash.xxh3_64()
-
-    def update(self, data: Bytes) -> None:
-        """Append `data` to the stream."""
-        self._state.update(data)
-
-    def hexdigest(self) -> str:
-        """Return 16 lower-case digits for the stream so far; it may go on."""
-        return self._state.hexdigest()
+def sha256(data: Bytes) -> str:
+    """Return the SHA-256 of `data` as 64 lower-case hexadecimal digits."""
+    digest = Sha256()
+    digest.update(data)
+    return digest.hexdigest()
 
 
 class Xxh3Bits128:
     """XXH3-128 of a stream of bytes; `xxh128sum` prints the same digits."""
-
-    name: ClassVar[str] = XXH3_128
 
     def __init__(self) -> None:
         self._state = xxhash.xxh3_128()
@@ -79,8 +61,6 @@ class Xxh3Bits128:
 
 class Xxh3Bits64Chunks:
     """XXH3-64 of each 1 MiB of a stream, to locate damage in it."""
-
-    name: ClassVar[str] = XXH3_64_CHUNKS
 
     def __init__(self) -> None:
         self._done: list[str] = []
@@ -112,8 +92,6 @@ class Sha256:
         state: A state to go on from, which then belongs to this object.
     """
 
-    name: ClassVar[str] = SHA256
-
     def __init__(self, state: hashes.Hash | None = None) -> None:
         self._state = state or hashes.Hash(hashes.SHA256())
 
@@ -127,6 +105,30 @@ class Sha256:
 
     def hexdigest(self) -> str:
         """Return 64 lower-case digits for the stream so far; it may go on."""
+        return self._state.copy().finalize().hex()
+
+
+class GitBlob:
+    """SHA-1 that git names a file's content by: for comparing, never for integrity.
+
+    Args:
+        nbytes: Size of the content, which git hashes first.
+
+    Source:
+        git, "gitformat-pack" and `git hash-object`: SHA-1 over "blob <size>", a NUL
+        and the bytes.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self._state = hashes.Hash(hashes.SHA1())  # noqa: S303  # git's choice
+        self._state.update(b"blob %d\0" % nbytes)
+
+    def update(self, data: Bytes) -> None:
+        """Append `data` to the content."""
+        self._state.update(data)
+
+    def hexdigest(self) -> str:
+        """Return 40 lower-case digits for the content so far; it may go on."""
         return self._state.copy().finalize().hex()
 
 

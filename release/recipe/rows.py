@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Final
 
 from release.errors import RecipeError
-from release.numeric.digest import Sha256
+from release.numeric.digest import sha256
 from release.recipe.conventions import Convention, find_convention
 from release.recipe.form import ONE, ZERO, Form, Scope, decimal_text, model
 from release.recipe.graph import ordered_steps
@@ -90,9 +90,8 @@ class LinearRecipe:
 
     def sha256(self, *, copy_from: str, vae: str) -> str:
         """Return the recipe's identity: SHA-256 of `canonical`, 64 hex digits."""
-        digest = Sha256()
-        digest.update(self.canonical(copy_from=copy_from, vae=vae).encode("ascii"))
-        return digest.hexdigest()
+        text = self.canonical(copy_from=copy_from, vae=vae)
+        return sha256(text.encode("ascii"))
 
 
 def fold(

@@ -1,20 +1,25 @@
 """One file, verified by the digests that its own header carries."""
 
 import re
-from collections.abc import Mapping
 
 from release.errors import visible
 from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.scan import scan
-from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY
-from release.numeric.digest import Sha256, tensor_set_digest
+from release.formats.tensor import tensor_set
+from release.metadata import (
+    DATA_SHA256_KEY,
+    TENSOR_DIGESTS_KEY,
+    TENSOR_SET_KEY,
+    VARIANT_KEY,
+)
+from release.numeric.digest import Sha256
 from release.progress import Advance
 from release.verify.report import FileVerdict, Level, damaged_tensors
 from release.verify.tensors import tensor_digests
 
 
 def verify_alone(
-    checkpoint: SafetensorsCheckpoint, level: Level, threads: int, advance: Advance
+    checkpoint: SafetensorsCheckpoint, *, level: Level, threads: int, advance: Advance
 ) -> FileVerdict:
     """Compare every tensor with the digest in the header; at "sha256" the data too."""
     name, nbytes = checkpoint.path.name, checkpoint.nbytes
@@ -27,13 +32,14 @@ def verify_alone(
             "were removed",
             nbytes,
         )
-    variant = shown(checkpoint, "krelease.variant")
-    found = tensor_digests(checkpoint, threads, advance)
+    variant = shown(checkpoint, VARIANT_KEY)
+    found = tensor_digests(checkpoint, threads=threads, advance=advance)
     checkpoint.check_unchanged()
     damaged = tuple(sorted(n for n in expected if found[n] != expected[n]))
     if damaged:
         return damaged_tensors(name, nbytes, variant, damaged)
-    if _tensor_set(checkpoint, found) != checkpoint.metadata.get(TENSOR_SET_KEY):
+    found_set = tensor_set(checkpoint.tensors.values(), found)
+    if found_set != checkpoint.metadata.get(TENSOR_SET_KEY):
         return FileVerdict(
             name,
             "damaged",
@@ -62,13 +68,6 @@ def _carried_digests(checkpoint: SafetensorsCheckpoint) -> dict[str, str] | None
     if len(joined) != 32 * len(names):
         return None
     return {name: joined[32 * at : 32 * at + 32] for at, name in enumerate(names)}
-
-
-def _tensor_set(checkpoint: SafetensorsCheckpoint, digests: Mapping[str, str]) -> str:
-    return tensor_set_digest(
-        (entry.name, entry.dtype, entry.shape, digests[entry.name])
-        for entry in checkpoint.tensors.values()
-    )
 
 
 def _data_is_intact(checkpoint: SafetensorsCheckpoint, advance: Advance) -> bool:

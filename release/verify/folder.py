@@ -105,7 +105,7 @@ def _compare_checkpoint(
     advance: Advance,
 ) -> FileVerdict:
     expected = {tensor.name: tensor for tensor in record.tensors}
-    found = tensor_digests(checkpoint, threads, advance)
+    found = tensor_digests(checkpoint, threads=threads, advance=advance)
     checkpoint.check_unchanged()
     differing = {
         name

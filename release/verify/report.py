@@ -30,7 +30,7 @@ class FileVerdict:
 class VerifyReport:
     """The verdicts on everything that was looked at.
 
-    `level` is the strongest check that every file passed through.
+    `level` is what was asked for: "sha256" checks xxh3 as well.
     """
 
     path: Path

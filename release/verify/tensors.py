@@ -11,9 +11,13 @@ from release.progress import Advance
 
 
 def tensor_digests(
-    checkpoint: SafetensorsCheckpoint, threads: int, advance: Advance
+    checkpoint: SafetensorsCheckpoint, *, threads: int, advance: Advance
 ) -> Mapping[str, str]:
-    """Return xxh3_128 of every tensor, hashed by `threads` workers."""
+    """Return tensor name -> xxh3_128 of its data, hashed by `threads` workers.
+
+    Raises:
+        InputError: The file changed or cannot be read.
+    """
 
     def digest_of(entry: TensorEntry) -> tuple[str, str]:
         digest = Xxh3Bits128()

@@ -1,16 +1,16 @@
 """The one question: is this what it says it is?
 
-Three levels, cheapest first: sizes; xxh3 of every tensor and of the header, which finds
-accidents and names the damaged tensors; SHA-256, which is identity. A checkpoint that
-krelease wrote carries its tensors' digests and needs nothing beside it.
+Two levels: xxh3 of every tensor and of the header, which finds accidents and names the
+damaged tensors; and SHA-256 beside it, which is identity. A checkpoint that krelease
+wrote carries its tensors' digests and needs nothing beside it.
 """
 
 from pathlib import Path
 
 from release.formats.checkpoint import open_checkpoint
+from release.metadata import RELEASE_KEY, STAND_IN_KEY
 from release.progress import Progress
 from release.verify.alone import shown, verify_alone
-from release.verify.folder import verify_folder
 from release.verify.report import Level, VerifyReport
 
 
@@ -31,15 +31,19 @@ def verify(
         IntegrityError: The manifest itself is not valid.
     """
     if path.is_dir():
+        from release.verify.folder import verify_folder  # the manifest needs pydantic
+
         return verify_folder(path, level=level, threads=threads, progress=progress)
     with open_checkpoint(path) as checkpoint:
         stages = 2 if level == "sha256" else 1
         with progress.stage("verify", checkpoint.nbytes * stages) as advance:
-            found = verify_alone(checkpoint, level, threads, advance)
+            found = verify_alone(
+                checkpoint, level=level, threads=threads, advance=advance
+            )
     return VerifyReport(
         path=path,
         level=level,
-        release=shown(checkpoint, "krelease.release"),
-        rehearsal=False,
+        release=shown(checkpoint, RELEASE_KEY),
+        rehearsal=STAND_IN_KEY in checkpoint.metadata,
         files=(found,),
     )

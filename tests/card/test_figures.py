@@ -9,25 +9,6 @@ from release.errors import CardError
 
 
 @pytest.mark.parametrize(
-    ("nbytes", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1_000, "1.0 kB"),
-        (7_244, "7.2 kB"),
-        (88_123_456, "88.1 MB"),
-        (999_999_999, "1000.0 MB"),
-        (1_000_000_000, "1.00 GB"),
-        (6_938_040_706, "6.94 GB"),
-        (13_875_000_000, "13.88 GB"),
-        (10**13, "10000.00 GB"),
-    ],
-)
-def test_size_is_decimal(nbytes: int, text: str) -> None:
-    assert figures.size(nbytes) == text
-
-
-@pytest.mark.parametrize(
     ("figure", "text"),
     [
         ("inf", "exact"),

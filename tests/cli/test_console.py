@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from release.console import Console, columns, size
+from release.console import Console, columns
 from release.errors import ReleaseError, UsageError
 
 WIDTH = 80
@@ -63,24 +63,6 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # how Linux reports that the other side has closed
         return b""
-
-
-@pytest.mark.parametrize(
-    ("nbytes", "shown"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.00 kB"),
-        (9994, "9.99 kB"),
-        (9996, "10.0 kB"),
-        (999_499, "999 kB"),
-        (999_500, "1.00 MB"),
-        (6_938_040_682, "6.94 GB"),
-        (5 * 10**15, "5000 TB"),
-    ],
-)
-def test_size_has_three_digits_and_decimal_units(nbytes, shown):
-    assert size(nbytes) == shown
 
 
 def test_columns_stand_below_each_other_without_trailing_blanks():

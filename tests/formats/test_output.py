@@ -542,6 +542,19 @@ def test_space_is_required_with_a_reserve(tmp_path, monkeypatch):
     assert caught.value.needed == most + 2 + (most + 2) // 100 + 64 * 2**20
 
 
-def test_file_system_that_cannot_be_asked_is_a_write_error(tmp_path):
+def test_folder_that_is_not_there_yet_has_the_room_of_the_one_above(
+    tmp_path, monkeypatch
+):
+    asked = []
+    real = os.statvfs
+    monkeypatch.setattr(os, "statvfs", lambda path: asked.append(path) or real(path))
+
+    assert free_bytes(tmp_path / "missing" / "deeper") > 0
+    assert asked == [tmp_path]
+
+
+def test_file_system_that_cannot_be_asked_is_a_write_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "statvfs", fail_with(errno.EIO))
+
     with pytest.raises(WriteError):
-        require_space(tmp_path / "missing", 1)
+        require_space(tmp_path, 1)

@@ -1,6 +1,7 @@
 """One file, with nothing beside it but the digests in its own header."""
 
 import json
+import shutil
 
 import pytest
 import safetensors
@@ -175,3 +176,15 @@ def test_hostile_metadata_is_shown_harmlessly(path):
 
     assert "\x1b" not in variant
     assert len(variant) < 100
+
+
+def test_checkpoint_made_of_stand_ins_says_so_outside_its_folder(
+    release_folder, tmp_path, krelease
+):
+    copy = tmp_path / "downloaded.safetensors"
+    shutil.copy(release_folder / "kohaku-xl-gamma-rev2-fp16.safetensors", copy)
+    krelease("convert", copy, "--to", "fp8", "--quiet")
+
+    for path in (copy, tmp_path / "downloaded-fp8.safetensors"):
+        code, out, _ = krelease("verify", path, "--json")
+        assert (code, json.loads(out)["rehearsal"]) == (0, True)

@@ -8,7 +8,6 @@ Layout, the one git-lfs uses beside a git repository:
 
 import secrets
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from release.hub.rehearsal.protocol import Pointer, RefusedError
@@ -62,12 +61,7 @@ class Incoming:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 

@@ -8,7 +8,6 @@ look, and write, at the same time.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from dulwich.objects import Commit, ObjectID, Tag
@@ -68,12 +67,7 @@ class Repository:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.git.close()
 
     def resolve(self, revision: str) -> str:

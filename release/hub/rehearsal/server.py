@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from release.errors import HubError, UsageError
@@ -65,12 +64,7 @@ class RehearsalHub:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -148,7 +142,11 @@ def _await_start(server: "uvicorn.Server", thread: threading.Thread) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not server.started:
         if time.monotonic() > deadline or not thread.is_alive():
-            raise HubError("the rehearsal Hub did not start", code="rehearsal-start")
+            raise HubError(
+                "the rehearsal Hub did not start",
+                code="rehearsal-start",
+                hint="run it again; loopback must be free to use for this program",
+            )
         time.sleep(_POLL_SECONDS)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from release.definition import Definition
+from release.errors import HubError
 from release.ingredients import Located, locate, require_all
 
 
@@ -23,7 +24,8 @@ def locate_with_hub(
         given: Ingredient name -> path, as the user named them.
         base: Folder that paths of the definition are relative to.
         note: Told what is being done, one line.
-        is_plan: An ingredient that is nowhere is no error yet.
+        is_plan: An ingredient that is nowhere is no error yet, nor is a Hub that cannot
+            be asked: sizes of what lies there are then unknown.
 
     Raises:
         RecipeError: An ingredient is nowhere; known before the Hub is asked.
@@ -39,8 +41,18 @@ def locate_with_hub(
     from release.hub.client import connect
 
     note(f"look up on the Hub: {', '.join(item.name for item in on_hub)}")
-    with connect() as connection:
-        return locate(definition, given, base=base, connection=connection)
+    try:
+        with connect() as connection:
+            return locate(definition, given, base=base, connection=connection)
+    except HubError as error:
+        if not is_plan:
+            raise
+        note(f"warning: {error}")
+        names = {item.name for item in on_hub}
+        return tuple(
+            replace(item, state="on the Hub") if item.name in names else item
+            for item in located
+        )
 
 
 def acquire(

@@ -414,7 +414,7 @@ def test_fp8_note_is_only_where_there_is_fp8(tmp_path: Path) -> None:
 def test_bugged_file_is_known_bad(tmp_path: Path) -> None:
     (bad,) = gamma("rev1", tmp_path).known_bad
     assert bad.file == "kohaku-xl-gamma-rev1-bugged.safetensors"
-    assert gamma("rev2", tmp_path).known_bad == ()
+    assert gamma("rev2", tmp_path).known_bad == (bad,)
 
 
 def test_own_definition_wins_over_the_catalog(tmp_path: Path) -> None:

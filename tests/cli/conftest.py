@@ -73,7 +73,7 @@ def define(tmp_path: Path) -> Define:
         catalog = resources.files("release.catalog") / "gamma-rev2.toml"
         text = catalog.read_text(encoding="utf-8")
         text = text.replace('name = "gamma-rev2"', f'name = "{name}"')
-        text = re.sub(r'(?m)^(hub|file) = "[^"]*"\n', "", text)
+        text = re.sub(r'(?m)^hub = "[^"]*"\n(file = "[^"]*"\n)?', "", text)
         for key, values in (("path", paths), ("sha256", sha256), ("hub", hub)):
             for ingredient, value in (values or {}).items():
                 table = f"[ingredients.{ingredient}]\n"

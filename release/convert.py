@@ -36,11 +36,15 @@ _SCALE_SUFFIXES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ConvertPlan:
-    """What a conversion will do. `dropped` names metadata that is not carried over."""
+    """What a conversion will do.
+
+    `dropped` names metadata that is not carried over; `warnings` are one line each.
+    """
 
     architecture: str
     passes: Plan
     dropped: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def plan_convert(
@@ -79,7 +83,12 @@ def plan_convert(
         for preset in presets
     ]
     source = Ingredient("source", checkpoint)
-    return ConvertPlan(architecture, plan_pass([source], sources, requests), dropped)
+    return ConvertPlan(
+        architecture=architecture,
+        passes=plan_pass([source], sources, requests),
+        dropped=dropped,
+        warnings=_warnings(presets, architecture, requests, checkpoint),
+    )
 
 
 def convert(
@@ -120,6 +129,29 @@ def _check_convertible(checkpoint: Checkpoint) -> None:
             code="scaled-weights",
             hint="convert the file that it was made from",
         )
+
+
+def _warnings(
+    presets: Sequence[Preset],
+    architecture: str,
+    requests: Sequence[OutputRequest],
+    checkpoint: Checkpoint,
+) -> tuple[str, ...]:
+    """Say where an unknown architecture makes a preset do less than it promises."""
+    found = []
+    for preset, request in zip(presets, requests, strict=True):
+        kept = [
+            name
+            for name, entry in checkpoint.tensors.items()
+            if request.dtypes[name] is entry.dtype
+        ]
+        if architecture == "unknown" and preset.reduced and kept:
+            found.append(
+                f"unknown architecture: {preset.name} casts only weights that are "
+                f"surely of Linear and Conv modules, and keeps {len(kept):,} of "
+                f"{len(checkpoint.tensors):,} tensors as they are"
+            )
+    return tuple(found)
 
 
 def _metadata(

@@ -174,10 +174,12 @@ def build_folder(
     with ExitStack() as stack:
         checkpoints = open_all(stack, located)
         plan = plan_build(definition, checkpoints)
+        for warning in plan.warnings:
+            progress.warn(warning)
         staging = stack.enter_context(
             StagingFolder(target, mark=MANIFEST_NAME, overwrite=overwrite)
         )
-        require_space(staging.path, planned_nbytes(planned_files(plan)))
+        require_space(target.parent, planned_nbytes(planned_files(plan)))
         with progress.stage("merge", total_nbytes(plan.passes)) as advance:
             report = execute(
                 plan.passes, staging.path, threads=threads, advance=advance

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 from release.build import needed_ingredients
 from release.definition import Definition, linear_recipe
 from release.errors import IntegrityError, RecipeError, UsageError, visible
+from release.formats.checkpoint import open_checkpoint
 from release.formats.input import InputFile
 from release.formats.scan import scan
+from release.metadata import STAND_IN_KEY
 from release.numeric.digest import Sha256
 from release.progress import Advance, Progress
 from release.recipe.names import suggestion
@@ -129,6 +131,26 @@ def require_all(located: Sequence[Located]) -> None:
         code="missing-ingredient",
         hint=f"pass {options}; krelease publish --rehearse makes stand-ins",
     )
+
+
+def require_real(located: Sequence[Located]) -> None:
+    """Refuse stand-ins: what they make must not be published as a model.
+
+    Raises:
+        UsageError: Names the ingredients that hold random values.
+    """
+    names = []
+    for item in located:
+        if item.path is not None:
+            with open_checkpoint(item.path) as checkpoint:
+                if STAND_IN_KEY in checkpoint.metadata:
+                    names.append(item.name)
+    if names:
+        raise UsageError(
+            f"stand-ins hold random values and are not published: {', '.join(names)}",
+            code="stand-ins",
+            hint="pass the real files, or add --rehearse",
+        )
 
 
 def check_digests(

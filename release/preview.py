@@ -12,7 +12,7 @@ from release.definition import Definition
 from release.folder import PlannedFile, open_all, planned_files, planned_nbytes
 from release.formats.checkpoint import Checkpoint
 from release.formats.header import TensorEntry, TensorSpec, lay_out
-from release.formats.output import free_bytes
+from release.formats.space import free_bytes, room_for
 from release.ingredients import Located
 from release.metadata import STAND_IN_KEY, STAND_IN_TEXT
 from release.numeric.dtype import Dtype
@@ -71,7 +71,7 @@ def preview_build(
         target=target,
         located=tuple(located),
         files=files,
-        needed_nbytes=planned_nbytes(files),
+        needed_nbytes=room_for(planned_nbytes(files)),
         free_nbytes=free_bytes(target),
         is_exact=len(at_hand) == len(located) or bool(stand_ins),
         warnings=plan.warnings,

@@ -17,6 +17,9 @@ class Progress(Protocol):
     def stage(self, label: str, nbytes: int) -> AbstractContextManager[Advance]:
         """Begin a stage of `nbytes` bytes; leaving the context ends it."""
 
+    def warn(self, line: str) -> None:
+        """Say what the user should know although the work goes on."""
+
 
 class NoProgress:
     """Stages that nobody watches."""
@@ -25,3 +28,7 @@ class NoProgress:
         """Begin a stage; nothing is shown."""
         del label, nbytes
         return nullcontext(lambda _: None)
+
+    def warn(self, line: str) -> None:
+        """Hear a warning; nothing is shown."""
+        del line

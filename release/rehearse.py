@@ -12,6 +12,7 @@ from typing import Final
 from release.build import needed_ingredients
 from release.definition import Definition, linear_recipe
 from release.engine.standin import make_stand_ins, stand_in_layout, stand_in_nbytes
+from release.folder import planned_nbytes
 from release.formats.space import write_failure
 from release.hub.client import connect
 from release.hub.rehearsal.server import RehearsalHub
@@ -102,7 +103,12 @@ def preview_rehearsal(
         else replace(item, title=f"stand-in for {item.title}", nbytes=nbytes)
         for item in located
     )
-    return preview_build(definition, located, root / "release", stand_ins=layout)
+    preview = preview_build(definition, located, root / "release", stand_ins=layout)
+    release_nbytes = planned_nbytes(preview.files)
+    made_nbytes = nbytes * sum(item.path is None for item in located)
+    # The embedded Hub keeps a copy of the release beside it.
+    needed = preview.needed_nbytes + made_nbytes + release_nbytes
+    return replace(preview, needed_nbytes=needed)
 
 
 def _stand_ins(

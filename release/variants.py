@@ -96,6 +96,7 @@ PRESETS: Final[dict[str, Preset]] = {
                 Rule(
                     Dtype.F8_E4M3,
                     "weights of Linear and Conv modules",
+                    components=frozenset(Component) - {Component.VAE},
                     kinds=frozenset({Kind.MATRIX}),
                 ),
                 Rule(None, "unknown architecture: the rest is kept as it is"),

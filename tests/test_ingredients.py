@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from release.errors import InputError, IntegrityError, RecipeError, UsageError
-from release.ingredients import check_digests, locate, require_all
+from release.ingredients import check_digests, locate, require_all, require_real
 from release.progress import NoProgress
 from release.publish import ensure_folder
 
@@ -116,3 +116,12 @@ def test_declared_digest_that_differs_is_refused_before_building(
         caught.value
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stand_ins_are_not_real_ingredients(gamma_rev2, ingredients):
+    located = locate(gamma_rev2, ingredients, base=Path(), connection=None)
+
+    with pytest.raises(UsageError, match="anxl2, anxl3, base8, beta7") as refusal:
+        require_real(located)
+
+    assert refusal.value.code == "stand-ins"

@@ -40,7 +40,8 @@ def test_needed_room_covers_the_folder(
     found = preview(gamma_rev2, ingredients, tmp_path / "out")
 
     on_disk = sum(path.stat().st_size for path in release_folder.iterdir())
-    assert on_disk <= found.needed_nbytes < on_disk + 10 * 2**20
+    # The same reserve as a build asks for: 64 MiB and 1 %.
+    assert on_disk + 64 * 2**20 <= found.needed_nbytes < on_disk + 76 * 2**20
     assert found.free_nbytes > 0
 
 

@@ -74,11 +74,19 @@ def convert(
                 document, text = _planned(plan, folder)
                 console.result("krelease.convert-plan/1", document, text, brief=paths)
                 return
+            for warning in plan.warnings:
+                console.warn(warning)
             if plan.dropped:
                 console.note(f"metadata not carried over: {first_names(plan.dropped)}")
             with _existing(folder):
                 reports = run(
                     plan, folder, threads=n_threads, progress=console, overwrite=force
+                )
+        for report in reports:
+            if report.deviation.clamped:
+                console.warn(
+                    f"{report.plan.name}: {report.deviation.clamped:,} values were too "
+                    "large for fp8 and were clamped"
                 )
         document = {
             "source": str(path),
@@ -112,12 +120,12 @@ def _existing(folder: Path) -> Iterator[None]:
 
 def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list[str]]:
     from release.console import columns
-    from release.formats.output import free_bytes
+    from release.formats.space import free_bytes, room_for
     from release.records import count_dtypes
 
     outputs = plan.passes.outputs
     free = free_bytes(folder)
-    needed = sum(output.nbytes for output in outputs)
+    needed = room_for(sum(output.nbytes for output in outputs))
     document: dict[str, object] = {
         "architecture": plan.architecture,
         "dropped_metadata": list(plan.dropped),
@@ -148,7 +156,8 @@ def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list
         ],
         right=[1, 2],
     )
-    text.append(f"Disk: needs {size_text(needed)}, {size_text(free)} free")
+    fits = "" if needed <= free else ": does not fit"
+    text.append(f"Disk: needs {size_text(needed)}, {size_text(free)} free{fits}")
     text += [
         f"Note: {folder / output.name} already exists; pass --force to replace it"
         for output in outputs

@@ -85,7 +85,8 @@ def preview_text(preview: "Preview", *, occupied: str) -> list[str]:
         lines.append("  (sizes of full-size fp16 ingredients, as some are not at hand)")
     lines.append("Disk")
     needed, free = preview.needed_nbytes, preview.free_nbytes
-    lines.append(f"  needs {size_text(needed)}, {size_text(free)} free")
+    fits = "" if needed <= free else ": does not fit"
+    lines.append(f"  needs {size_text(needed)}, {size_text(free)} free{fits}")
     if _is_occupied(preview.target) and occupied:
         lines.append(f"Note: {preview.target} already exists; {occupied}")
     lines += [f"Note: {visible(warning, 400)}" for warning in preview.warnings]

@@ -176,6 +176,7 @@ def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
 def _publish(console: "Console", job: _Job, *, threads: int) -> None:
     from release.acquire import acquire, locate_with_hub
     from release.hub.client import connect
+    from release.ingredients import require_real
 
     wanted = job.definition
     located = locate_with_hub(wanted, job.given, base=job.base, note=console.note)
@@ -183,9 +184,13 @@ def _publish(console: "Console", job: _Job, *, threads: int) -> None:
 
     with connect() as connection:
         require_access(connection)
+        is_public = not connection.is_local
+    located = acquire(located, note=console.note)
+    if is_public:
+        require_real(located)
     built = ensure_folder(
         wanted,
-        acquire(located, note=console.note),
+        located,
         job.target,
         threads=threads,
         progress=console,

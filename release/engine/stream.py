@@ -72,7 +72,8 @@ class Pass:
                 self.plan.outputs[0].name,
                 f"{len(bad)} of {len(ordered)} tensors cannot be written: "
                 f"{first_names(names)}",
-                hint="mend or replace the ingredient; nothing was written",
+                hint="nothing was written: mend or replace the input; what is beyond "
+                "fp16 fits bf16 and fp32",
             )
         return ordered
 

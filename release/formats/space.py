@@ -41,6 +41,11 @@ def _existing(path: Path) -> Path:
     return path if path.is_dir() else _existing(path.parent)
 
 
+def room_for(nbytes: int) -> int:
+    """Return the free bytes that are asked for before `nbytes` are written."""
+    return nbytes + nbytes // _RESERVE_FRACTION + _RESERVE_NBYTES
+
+
 def require_space(directory: Path, nbytes: int) -> None:
     """Refuse early when `directory` lacks room for `nbytes`, 1 % and 64 MiB.
 
@@ -53,7 +58,7 @@ def require_space(directory: Path, nbytes: int) -> None:
     Raises:
         NoSpaceError: With the bytes needed and free.
     """
-    needed = nbytes + nbytes // _RESERVE_FRACTION + _RESERVE_NBYTES
+    needed = room_for(nbytes)
     free = free_bytes(directory)
     if free < needed:
         raise NoSpaceError(directory, needed=needed, free=free)

@@ -129,6 +129,13 @@ def _refuse_target(target: Path, mark: str, *, overwrite: bool) -> None:
             code="not-a-folder",
             hint="name another place with --out",
         )
+    if target.is_mount():
+        raise OutputError(
+            f"{visible(target, 1024)}: is where a file system is mounted; a release "
+            "folder appears by being renamed",
+            code="mount-point",
+            hint=f"name a folder in it: --out {visible(target / 'NAME', 1024)}",
+        )
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not (target / mark).is_file():

@@ -63,6 +63,11 @@ class HubConnection:
         self._pause = pause
 
     @property
+    def is_local(self) -> bool:
+        """Whether the Hub is on this machine, so that nobody else sees what it gets."""
+        return _is_loopback(self.endpoint)
+
+    @property
     def endpoint(self) -> str:
         """Address of the Hub, without a final slash."""
         return self.api.endpoint

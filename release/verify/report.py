@@ -78,9 +78,11 @@ def raise_if_bad(report: VerifyReport) -> None:
         IntegrityError: Names the files, and the first damaged tensors.
     """
     if report.bad:
+        found = [f"{visible(file.name)}: {file.detail}" for file in report.bad]
+        if len(report.files) == 1:
+            found = [report.bad[0].detail]
         raise IntegrityError(
-            f"{visible(report.path, 1024)}: "
-            + "; ".join(f"{visible(file.name)}: {file.detail}" for file in report.bad),
+            f"{visible(report.path, 1024)}: {'; '.join(found)}",
             code=report.bad[0].verdict.replace(" ", "-"),
             hint=_HINTS.get(
                 report.bad[0].verdict, "download or build the damaged files again"

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from timing import Sample, median_seconds, ratios
@@ -63,15 +63,8 @@ def times_faster(
     goal: Bound | None = None,
 ) -> Figure:
     """Return the peer's time over ours: greater is better."""
-    return Figure(
-        what=what,
-        unit="x",
-        values=tuple(ratios(peer, own)),
-        own=_seconds(own),
-        peer=_seconds(peer),
-        bar=bar,
-        goal=goal,
-    )
+    figure = share_of_time(what, own, peer, bar=bar, goal=goal)
+    return replace(figure, values=tuple(ratios(peer, own)))
 
 
 def share_of_time(

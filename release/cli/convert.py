@@ -18,6 +18,7 @@ from release.cli.options import (
 from release.numeric.size import size_text
 
 if TYPE_CHECKING:
+    from release.console import Console
     from release.convert import ConvertPlan
     from release.engine.results import OutputReport
 
@@ -82,21 +83,25 @@ def convert(
                 reports = run(
                     plan, folder, threads=n_threads, progress=console, overwrite=force
                 )
-        for report in reports:
-            if report.deviation.clamped:
-                console.warn(
-                    f"{report.plan.name}: {report.deviation.clamped:,} values were too "
-                    "large for fp8 and were clamped"
-                )
         document = {
             "source": str(path),
             "architecture": plan.architecture,
             "dropped_metadata": list(plan.dropped),
             "outputs": [_output(report, folder) for report in reports],
         }
+        _warn_of_clamping(console, reports)
         console.result(
             "krelease.convert/1", document, _text(reports, folder), brief=paths
         )
+
+
+def _warn_of_clamping(console: "Console", reports: "Sequence[OutputReport]") -> None:
+    for report in reports:
+        if report.deviation.clamped:
+            console.warn(
+                f"{report.plan.name}: {report.deviation.clamped:,} values were too "
+                "large for fp8 and were clamped"
+            )
 
 
 @contextmanager

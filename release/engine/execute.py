@@ -81,7 +81,11 @@ def _open_outputs(
 
     Both take about a second, and neither needs the other.
     """
-    inputs = [ingredient.checkpoint.path.stat() for ingredient in plan.ingredients]
+    inputs = [
+        path.stat()
+        for ingredient in plan.ingredients
+        for path in ingredient.checkpoint.files
+    ]
     files: list[OutputFile] = []
     lock = threading.Lock()
 

@@ -31,6 +31,10 @@ class Checkpoint(Protocol):
         """What the user named."""
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file on disk that is read."""
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """Free text of the file's maker; foreign and never trusted."""
 
@@ -81,6 +85,7 @@ class SafetensorsCheckpoint:
 
     Attributes:
         path: The file.
+        files: The same, alone.
         file: The same, opened.
         metadata: The header's `__metadata__`.
         tensors: All tensors by name, in data order.
@@ -95,6 +100,7 @@ class SafetensorsCheckpoint:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.files = (path,)
         self.file = InputFile(path)
         try:
             header = read_header(self.file)

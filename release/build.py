@@ -6,8 +6,9 @@ Both are checked against each other here, before the engine reads a weight.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from release.architecture.modelspec import modelspec_of
 from release.architecture.sdxl import (
     Component,
     check_sdxl,
@@ -32,14 +33,11 @@ from release.metadata import (
     STAND_IN_TEXT,
     VARIANT_KEY,
 )
-from release.variants import assign_dtypes, find_preset
+from release.variants.assign import assign
+from release.variants.preset import find_preset
 
 if TYPE_CHECKING:
     from release.recipe.rows import LinearRecipe
-
-_RESOLUTION: Final = "1024x1024"
-_ARCHITECTURE: Final = "stable-diffusion-xl-v1-base"
-_IMPLEMENTATION: Final = "https://github.com/Stability-AI/generative-models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ class BuildPlan:
 
 def checkpoint_name(definition: Definition, variant: str) -> str:
     """Return the file name of a variant's checkpoint."""
-    return f"{definition.release.file_stem}-{variant}.safetensors"
+    return f"{definition.release.file_stem}-{find_preset(variant).suffix}.safetensors"
 
 
 def plan_build(
@@ -81,14 +79,10 @@ def plan_build(
     rehearsal = any(is_stand_in(ingredient.checkpoint) for ingredient in ingredients)
     mark = {STAND_IN_KEY: STAND_IN_TEXT} if rehearsal else {}
     requests = [
-        OutputRequest(
+        _request(
+            definition,
+            base,
             variant=variant,
-            name=checkpoint_name(definition, variant),
-            dtypes=assign_dtypes(
-                find_preset(variant),
-                base.tensors,
-                architecture=definition.release.architecture,
-            ),
             metadata=_metadata(definition, linear, variant, base) | mark,
         )
         for variant in definition.release.variants
@@ -98,6 +92,27 @@ def plan_build(
         linear,
         plan_pass(ingredients, sources, requests),
         tuple(linear.warnings) + tuple(_dropped(base, ingredients)),
+    )
+
+
+def _request(
+    definition: Definition,
+    base: Checkpoint,
+    *,
+    variant: str,
+    metadata: Mapping[str, str],
+) -> OutputRequest:
+    assignments = assign(
+        find_preset(variant),
+        base.tensors,
+        architecture=definition.release.architecture,
+    )
+    return OutputRequest(
+        variant=variant,
+        name=checkpoint_name(definition, variant),
+        dtypes={name: each.dtype for name, each in assignments.items()},
+        metadata=metadata,
+        scaled=frozenset(name for name, each in assignments.items() if each.scaled),
     )
 
 
@@ -183,7 +198,6 @@ def _sources(
                 component=component_of(name).value,
                 copied=copied,
                 operands=operands,
-                written=at == base,
             )
     return sources
 
@@ -227,11 +241,8 @@ def _metadata(
     titles = [definition.ingredients[name].title for name in linear.ingredients]
     metadata = {
         "format": "pt",
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": _ARCHITECTURE,
-        "modelspec.implementation": _IMPLEMENTATION,
+        **modelspec_of("sdxl"),
         "modelspec.title": release.title,
-        "modelspec.resolution": _RESOLUTION,
         "modelspec.description": release.summary,
         "modelspec.author": release.author,
         "modelspec.license": definition.licence.name,

@@ -34,7 +34,7 @@ from release.manifest import (
 )
 from release.progress import Progress
 from release.records import checkpoint_record, count_dtypes, file_record
-from release.variants import find_preset
+from release.variants.preset import find_preset
 
 XXH128_SUMS_NAME: Final = "XXH128SUMS"
 SHA256_SUMS_NAME: Final = "SHA256SUMS"
@@ -125,7 +125,8 @@ def _archive_members(
 ) -> list[ZipMember]:
     name = checkpoint_name(definition, variant)
     full = next(
-        (v for v in definition.release.variants if not find_preset(v).reduced), variant
+        (v for v in definition.release.variants if not find_preset(v).is_reduced),
+        variant,
     )
     readme = archive_readme(
         definition,

@@ -72,19 +72,17 @@ class FileRecord(_Record):
     """Names inside, for an archive."""
 
 
-class CheckpointRecord(_Record):
-    """A published checkpoint: one variant of the release.
+class MeasuredRecord(_Record):
+    """A checkpoint as it was written and measured.
 
     `chunks` is one xxh3_64 (16 hex digits) for every `chunk_nbytes` of the file, header
     included, joined in file order; it locates damage, it never accepts a file.
     """
 
     name: str
-    role: Literal["checkpoint"] = "checkpoint"
     variant: str
     nbytes: Count
     xxh3_128: Xxh128Hex
-    sha256: Sha256Hex
     data_sha256: Sha256Hex
     header_nbytes: Count
     header_xxh3_128: Xxh128Hex
@@ -95,6 +93,13 @@ class CheckpointRecord(_Record):
     chunk_nbytes: Count
     chunks: str
     tensors: Annotated[tuple[TensorRecord, ...], Field(strict=False)]
+
+
+class CheckpointRecord(MeasuredRecord):
+    """A published checkpoint: one variant of the release."""
+
+    role: Literal["checkpoint"] = "checkpoint"
+    sha256: Sha256Hex
 
 
 class IngredientRecord(_Record):

@@ -12,6 +12,7 @@ from release.formats.scan import scan
 from release.manifest import (
     CheckpointRecord,
     FileRecord,
+    MeasuredRecord,
     ParityRecord,
     TensorRecord,
 )
@@ -19,14 +20,21 @@ from release.numeric.digest import CHUNK_NBYTES, Sha256, Xxh3Bits128
 
 
 def checkpoint_record(report: OutputReport) -> CheckpointRecord:
+    """Return the record of a finished checkpoint of a release."""
+    if report.seal.sha256 is None:
+        raise AssertionError("a release's checkpoints are made with their SHA-256")
+    fields = dict(measured_record(report))
+    return CheckpointRecord(sha256=report.seal.sha256, **fields)
+
+
+def measured_record(report: OutputReport) -> MeasuredRecord:
     """Return the record of a finished checkpoint."""
     plan, seal = report.plan, report.seal
-    return CheckpointRecord(
+    return MeasuredRecord(
         name=plan.name,
         variant=plan.variant,
         nbytes=plan.nbytes,
         xxh3_128=seal.xxh3_128,
-        sha256=seal.sha256,
         data_sha256=seal.data_sha256,
         header_nbytes=plan.header_nbytes,
         header_xxh3_128=seal.header_xxh3_128,

@@ -10,7 +10,7 @@ from release.card.environment import render_template
 from release.card.ingredients import HUB
 from release.card.licences import canonical_licence
 from release.definition import Definition
-from release.variants import find_preset
+from release.variants.preset import find_preset
 
 ARCHIVE_README_NAME: Final = "README.txt"
 """What the text is called inside an archive."""
@@ -50,7 +50,7 @@ def archive_readme(
             "file": file_name,
             "own_name": ARCHIVE_README_NAME,
             "summary": find_preset(variant).summary,
-            "reduced": find_preset(variant).reduced,
+            "reduced": find_preset(variant).is_reduced,
             "full_precision": full_precision_name,
             "licence": canonical_licence(definition.licence.name),
             "licence_link": definition.licence.link,

@@ -18,11 +18,12 @@ from release.definition import (
     linear_recipe,
 )
 from release.errors import RecipeError, visible
+from release.formats.toml_text import read_toml_text
 from release.recipe.names import suggestion
 from release.validation import Problem, problems_of, refuse
-from release.variants import PRESETS
+from release.variants.preset import PRESET_NAMES
 
-MAX_DEFINITION_NBYTES: Final = 1024 * 1024
+_FILE_HINT: Final = "a definition is a TOML file of at most 1 MiB"
 
 
 def read_definition(path: Path) -> Definition:
@@ -37,23 +38,12 @@ def read_definition(path: Path) -> Definition:
 
 
 def read_definition_text(path: Path) -> str:
-    """Return the text of a definition file of at most `MAX_DEFINITION_NBYTES`.
+    """Return the text of a definition file of at most `TOML_NBYTES_MAX`.
 
     Raises:
         RecipeError: Code "definition-file".
     """
-    try:
-        if not path.is_file():
-            raise _file_error(str(path), "is not a file")
-        with path.open("rb") as file:
-            content = file.read(MAX_DEFINITION_NBYTES + 1)
-        if len(content) > MAX_DEFINITION_NBYTES:
-            raise _file_error(str(path), f"is over {MAX_DEFINITION_NBYTES:,} bytes")
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise _file_error(str(path), error.strerror or "cannot be read") from error
-    except UnicodeDecodeError as error:
-        raise _file_error(str(path), f"is not UTF-8 at byte {error.start}") from error
+    return read_toml_text(path, code="definition-file", hint=_FILE_HINT)
 
 
 def parse_definition(text: str, *, origin: str) -> Definition:
@@ -113,8 +103,8 @@ def _problems(definition: Definition) -> Iterator[Problem]:
 def _variant_problems(release: Identity) -> Iterator[Problem]:
     for index, variant in enumerate(release.variants):
         key = f"release.variants[{index}]"
-        if variant not in PRESETS:
-            hint = suggestion(variant, PRESETS)
+        if variant not in PRESET_NAMES:
+            hint = suggestion(variant, PRESET_NAMES)
             yield Problem(key, f"unknown variant '{visible(variant)}'; {hint}")
         elif variant in release.variants[:index]:
             yield Problem(key, f"'{variant}' is listed twice")
@@ -154,5 +144,5 @@ def _file_error(origin: str, reason: str) -> RecipeError:
     return RecipeError(
         f"{visible(origin, 1024)}: {reason}",
         code="definition-file",
-        hint="a definition is a TOML file of at most 1 MiB",
+        hint=_FILE_HINT,
     )

@@ -10,6 +10,8 @@ try:
     from release.cli.app import app
     from release.cli.build import build
     from release.cli.convert import convert
+    from release.cli.inspect import inspect
+    from release.cli.presets import presets
     from release.cli.publish import publish
     from release.cli.releases import releases
     from release.cli.verify import verify
@@ -21,7 +23,9 @@ except KeyboardInterrupt:
 app.command()(publish)
 app.command()(build)
 app.command()(convert)
+app.command()(inspect)
 app.command()(verify)
 app.command()(releases)
+app.command()(presets)
 
 __all__ = ["app"]

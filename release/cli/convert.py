@@ -1,12 +1,11 @@
 """`krelease convert`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from release.architecture.ema import EmaMode
 from release.cli.app import session
 from release.cli.options import (
     DryRunOption,
@@ -15,34 +14,140 @@ from release.cli.options import (
     QuietOption,
     ThreadsOption,
 )
-from release.numeric.size import size_text
+from release.errors import UsageError, first_names, visible
+from release.numeric.size import parse_size
 
 if TYPE_CHECKING:
     from release.console import Console
-    from release.convert import ConvertPlan
-    from release.engine.results import OutputReport
+    from release.convert.plan import ConvertPlan
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A .safetensors, .ckpt, .pt, .pth or .bin file, a shard or index, a"
+        " diffusers folder, or hf://OWNER/REPO[@REVISION]/FILE.",
+    ),
+]
+ToOption = Annotated[
+    list[str],
+    typer.Option(
+        "--to",
+        metavar="PRESET",
+        help="What `krelease presets` lists. Repeat it for several in one reading.",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for the results. If not given: that of SOURCE.",
+    ),
+]
+RulesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE",
+        help="Own rules (TOML) before those of the preset; `krelease presets fp8"
+        " --toml` prints some to begin with.",
+    ),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="SIZE",
+        help="Several files with at most this much of tensors each, such as 5GB.",
+    ),
+]
+KeepLayoutOption = Annotated[
+    bool,
+    typer.Option("--keep-layout", help="A diffusers folder becomes a folder again."),
+]
+FolderVariantOption = Annotated[
+    str | None,
+    typer.Option(
+        "--folder-variant",
+        metavar="NAME",
+        help="Which weights of a diffusers folder, such as fp16.",
+    ),
+]
+EmaOption = Annotated[
+    EmaMode,
+    typer.Option(
+        "--ema",
+        help="What becomes of EMA weights; use puts them in the model's place.",
+    ),
+]
+MinSnrOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-snr",
+        metavar="DB",
+        min=0.0,
+        help="Tensors that fp8 would leave below this stay fp16. Reads twice.",
+    ),
+]
+FailBelowOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-below",
+        metavar="DB",
+        min=0.0,
+        help="A tensor below this is an error (exit code 6).",
+    ),
+]
+ClampOption = Annotated[
+    bool,
+    typer.Option(
+        "--clamp", help="Values beyond fp16's or bf16's range become its edge."
+    ),
+]
+KeepPrivateOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-private", help="Keep metadata that holds prompts, workflows or paths."
+    ),
+]
+AssumeScaledOption = Annotated[
+    bool,
+    typer.Option(
+        "--assume-scaled", help="Scales that nothing explains are multipliers."
+    ),
+]
+StubGlobalsOption = Annotated[
+    bool,
+    typer.Option(
+        "--stub-globals",
+        help="Skip training objects beside the weights of a .ckpt; nothing of it runs.",
+    ),
+]
+Sha256Option = Annotated[
+    bool,
+    typer.Option(
+        "--sha256", help="Take the SHA-256 of each file, by which the Hub names it."
+    ),
+]
 
 
 def convert(
-    path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A safetensors checkpoint.")
-    ],
-    to: Annotated[
-        list[str],
-        typer.Option(
-            "--to",
-            metavar="VARIANT",
-            help="fp32, fp16, bf16 or fp8. Repeat it for several in one reading.",
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Folder for the results. If not given: that of FILE.",
-        ),
-    ] = None,
+    source: SourceArgument,
+    to: ToOption,
+    out: OutOption = None,
+    rules: RulesOption = None,
+    shard: ShardOption = None,
+    keep_layout: KeepLayoutOption = False,
+    folder_variant: FolderVariantOption = None,
+    ema: EmaOption = EmaMode.DROP,
+    min_snr: MinSnrOption = None,
+    fail_below: FailBelowOption = None,
+    clamp: ClampOption = False,
+    keep_private: KeepPrivateOption = False,
+    assume_scaled: AssumeScaledOption = False,
+    stub_globals: StubGlobalsOption = False,
+    sha256: Sha256Option = False,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
     threads: ThreadsOption = None,
@@ -51,146 +156,115 @@ def convert(
 ) -> None:
     """Convert a checkpoint to other dtypes, and say what that cost.
 
-    Writes FILE-VARIANT.safetensors. In fp8 only the U-Net's Linear and Conv2d weights
-    are cast; text encoders, VAE and norms stay fp16.
+    Writes SOURCE-PRESET.safetensors, and a record of what was measured beside it.
 
     Example: krelease convert model.safetensors --to fp16 --to fp8
     """
     with session(as_json=json, quiet=quiet) as console:
-        from release.errors import first_names
-        from release.formats.checkpoint import open_checkpoint
-        from release.threads import choose_threads
-        from release.variants import find_preset
-
-        presets = [find_preset(name) for name in dict.fromkeys(to)]
-        n_threads = choose_threads(threads)
-        folder = out or path.parent
-        with open_checkpoint(path) as checkpoint:
-            from release.convert import convert as run  # torch: refusals come first
-            from release.convert import plan_convert
-
-            plan = plan_convert(checkpoint, presets, stem=path.stem)
-            paths = [str(folder / output.name) for output in plan.passes.outputs]
-            if dry_run:
-                document, text = _planned(plan, folder)
-                console.result("krelease.convert-plan/1", document, text, brief=paths)
-                return
-            for warning in plan.warnings:
-                console.warn(warning)
-            if plan.dropped:
-                console.note(f"metadata not carried over: {first_names(plan.dropped)}")
-            with _existing(folder):
-                reports = run(
-                    plan, folder, threads=n_threads, progress=console, overwrite=force
-                )
-        document = {
-            "source": str(path),
-            "architecture": plan.architecture,
-            "dropped_metadata": list(plan.dropped),
-            "outputs": [_output(report, folder) for report in reports],
-        }
-        _warn_of_clamping(console, reports)
-        console.result(
-            "krelease.convert/1", document, _text(reports, folder), brief=paths
+        from release.cli.converted import (
+            plan_document,
+            plan_text,
+            result_document,
+            result_text,
+            written_paths,
         )
+        from release.convert.options import ConvertOptions
+        from release.convert.source import SourceOptions, open_source
+        from release.download import local_path
+        from release.threads import choose_threads
+        from release.variants.parse import read_rules
+        from release.variants.preset import find_preset
 
+        options = ConvertOptions(
+            presets=tuple(find_preset(name) for name in dict.fromkeys(to)),
+            rules=None if rules is None else read_rules(rules),
+            shard_nbytes=None if shard is None else _shard_nbytes(shard),
+            keeps_private=keep_private,
+            clamps=clamp,
+            identifies=sha256,
+            min_snr=min_snr,
+            fail_below=fail_below,
+        )
+        reading = SourceOptions(
+            keeps_layout=keep_layout,
+            folder_variant=folder_variant,
+            ema=ema,
+            assumes_scaled=assume_scaled,
+            stubs_globals=stub_globals,
+        )
+        n_threads = choose_threads(threads)
+        path = local_path(source, note=console.note)
+        folder = out or _folder_of(source, path)
+        with open_source(path, reading) as opened:
+            from release.convert.plan import plan_convert
+            from release.convert.run import convert as run
+            from release.convert.run import refine
 
-def _warn_of_clamping(console: "Console", reports: "Sequence[OutputReport]") -> None:
-    for report in reports:
-        if report.deviation.clamped:
-            console.warn(
-                f"{report.plan.name}: {report.deviation.clamped:,} values were too "
-                "large for fp8 and were clamped"
+            plan = plan_convert(opened, options)
+            _say(console, plan)
+            plan = refine(plan, threads=n_threads, progress=console)
+            for variant in plan.variants:
+                if variant.kept:
+                    console.note(
+                        f"{variant.preset.name}: {len(variant.kept):,} tensors stay "
+                        f"fp16: {first_names(variant.kept)}"
+                    )
+            paths = written_paths(plan, folder)
+            if dry_run:
+                console.result(
+                    "krelease.convert-plan/1",
+                    plan_document(plan, folder),
+                    plan_text(plan, folder),
+                    brief=paths,
+                )
+                return
+            converted = run(
+                plan, folder, threads=n_threads, progress=console, overwrite=force
+            )
+            console.result(
+                "krelease.convert/1",
+                result_document(plan, converted, folder, source=source),
+                result_text(converted, folder),
+                brief=paths,
             )
 
 
-@contextmanager
-def _existing(folder: Path) -> Iterator[None]:
-    """Create a folder that does not exist; after a failure it is gone again."""
-    from release.formats.space import write_failure
+def _say(console: "Console", plan: "ConvertPlan") -> None:
+    """Say what was found in the source and what will happen to it."""
+    from release.carried import Reason
 
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for line in plan.source.warnings:
+        console.warn(line)
+    for line in plan.source.notes:
+        console.note(line)
+    for variant in plan.variants:
+        for line in variant.warnings:
+            console.warn(line)
+        for line in variant.notes:
+            console.note(line)
+    for dropped in plan.carried.dropped:
+        if dropped.reason is Reason.PRIVATE:
+            console.note(
+                f"metadata dropped: {visible(dropped.key)} ({dropped.detail}); "
+                "--keep-private keeps it"
+            )
+        elif dropped.reason is Reason.TOO_LARGE:
+            console.note(f"metadata dropped: {visible(dropped.key)} is too large")
+
+
+def _shard_nbytes(text: str) -> int:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_failure(folder, error) from error
-    try:
-        yield
-    except BaseException:
-        for each in missing:
-            with suppress(OSError):  # somebody else has put something there
-                each.rmdir()
-        raise
+        return parse_size(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--shard {visible(text)}: expected a size",
+            code="shard-size",
+            hint="write it as 5GB, 500MB or 2GiB",
+        ) from error
 
 
-def _planned(plan: "ConvertPlan", folder: Path) -> tuple[dict[str, object], list[str]]:
-    from release.console import columns
-    from release.formats.space import free_bytes, room_for
-    from release.records import count_dtypes
+def _folder_of(source: str, path: Path) -> Path:
+    """Return where results go if no folder was named; nobody looks into a cache."""
+    from release.download import HUB_SCHEME
 
-    outputs = plan.passes.outputs
-    free = free_bytes(folder)
-    needed = room_for(sum(output.nbytes for output in outputs))
-    document: dict[str, object] = {
-        "architecture": plan.architecture,
-        "dropped_metadata": list(plan.dropped),
-        "outputs": [
-            {
-                "path": str(folder / output.name),
-                "variant": output.variant,
-                "nbytes": output.nbytes,
-                "dtypes": count_dtypes(output.entries),
-                "exists": (folder / output.name).exists(),
-            }
-            for output in outputs
-        ],
-        "needed_nbytes": needed,
-        "free_nbytes": free,
-    }
-    text = columns(
-        [
-            [
-                str(folder / output.name),
-                f"{output.nbytes:,} bytes",
-                size_text(output.nbytes),
-                ", ".join(
-                    f"{n:,} {code}" for code, n in count_dtypes(output.entries).items()
-                ),
-            ]
-            for output in outputs
-        ],
-        right=[1, 2],
-    )
-    fits = "" if needed <= free else ": does not fit"
-    text.append(f"Disk: needs {size_text(needed)}, {size_text(free)} free{fits}")
-    text += [
-        f"Note: {folder / output.name} already exists; pass --force to replace it"
-        for output in outputs
-        if (folder / output.name).exists()
-    ]
-    return document, text
-
-
-def _text(reports: Sequence["OutputReport"], folder: Path) -> list[str]:
-    from release.cli.built import parity_lines
-    from release.console import columns
-    from release.records import parity_record
-
-    rows = [
-        [str(folder / each.plan.name), size_text(each.plan.nbytes)] for each in reports
-    ]
-    measured = [(r.plan.variant, parity_record(r.deviation)) for r in reports]
-    return [
-        *columns(rows, right=[1]),
-        "Against the source",
-        *parity_lines(measured),
-    ]
-
-
-def _output(report: "OutputReport", folder: Path) -> dict[str, object]:
-    from release.records import checkpoint_record
-
-    record = checkpoint_record(report).model_dump(mode="json")
-    for bulky in ("tensors", "chunks", "chunk_nbytes", "role"):
-        del record[bulky]
-    return {"path": str(folder / report.plan.name), **record}
+    return Path() if source.startswith(HUB_SCHEME) else path.parent

@@ -5,10 +5,11 @@ torch is loaded by `release.engine.stream`, which is imported when it is needed.
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 from release.engine.plan import OutputPlan, Plan, ingredients_text
 from release.engine.results import (
@@ -23,6 +24,8 @@ from release.formats.tensor import tensor_set
 from release.metadata import INGREDIENTS_KEY
 from release.progress import Advance
 
+_MAX_SEALED_AT_ONCE: Final = 4
+
 
 def total_nbytes(plan: Plan) -> int:
     """Return the bytes that `execute` reports as progress: read, then read back."""
@@ -36,6 +39,8 @@ def execute(
     threads: int,
     advance: Advance,
     overwrite: bool = False,
+    identifies: bool = True,
+    accept: Callable[[PassReport], None] = lambda _: None,
 ) -> PassReport:
     """Make every output of `plan` and give it its name.
 
@@ -45,6 +50,9 @@ def execute(
         threads: Worker threads, from 1.
         advance: Progress.
         overwrite: Whether outputs may replace existing files.
+        identifies: Whether to take the SHA-256 of every output, beside that of its data
+            section, which its header holds in any case.
+        accept: Called with the report before anything becomes visible; may raise.
 
     Raises:
         ValueRangeError: A value that is not finite, or too large for a target.
@@ -65,13 +73,35 @@ def execute(
         ]
         for sealer in sealers:
             sealer.write_header({INGREDIENTS_KEY: ingredients_text(ingredients)})
-        seals = _seal_all(sealers, advance)
+        seals = _seal_all(sealers, advance, identifies=identifies)
+        reports = (
+            _report(output, seals[number], results, number)
+            for number, output in enumerate(plan.outputs)
+        )
+        report = PassReport(tuple(reports), ingredients)
+        accept(report)
         _publish_all(files, overwrite=overwrite)
-    reports = (
-        _report(output, seals[number], results, number)
-        for number, output in enumerate(plan.outputs)
-    )
-    return PassReport(tuple(reports), ingredients)
+    return report
+
+
+def survey(
+    plan: Plan, *, threads: int, advance: Advance
+) -> tuple[dict[str, Deviation], ...]:
+    """Measure what every output of `plan` would lose, and write nothing.
+
+    Returns:
+        For each output, tensor name -> deviation.
+
+    Raises:
+        ValueRangeError: As for `execute`.
+        InputError: As for `execute`.
+    """
+    from release.engine.stream import Pass, run_workers
+
+    state = Pass(plan, None, advance)
+    run_workers(state, [], threads=threads)
+    results = state.results()
+    return tuple(_deviations(results, number) for number in range(len(plan.outputs)))
 
 
 def _open_outputs(
@@ -86,25 +116,21 @@ def _open_outputs(
         for ingredient in plan.ingredients
         for path in ingredient.checkpoint.files
     ]
-    files: list[OutputFile] = []
     lock = threading.Lock()
 
-    def create(output: OutputPlan) -> None:
+    def create(output: OutputPlan) -> OutputFile:
         path = folder / output.name
         file = OutputFile.create(
             path, output.nbytes, overwrite=overwrite, inputs=inputs
         )
         with lock:
             stack.enter_context(file)
-            files.append(file)
+        return file
 
     with ThreadPoolExecutor(max(1, len(plan.outputs)), "krelease-reserve") as pool:
         futures = [pool.submit(create, output) for output in plan.outputs]
         importlib.import_module("release.engine.stream")
-    for future in futures:
-        future.result()
-    number = {output.name: at for at, output in enumerate(plan.outputs)}
-    return sorted(files, key=lambda file: number[file.path.name])
+    return [future.result() for future in futures]
 
 
 def _stream(
@@ -138,20 +164,18 @@ def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str
     }
 
 
-def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, str]:
-    return {
-        result.name: result.target_digests[number]
-        for result in results
-        if result.target_digests
-    }
-
-
-def _seal_all(sealers: Sequence[Sealer], advance: Advance) -> list[Seal]:
-    """Seal all outputs at once: each is bound by one thread's SHA-256."""
+def _seal_all(
+    sealers: Sequence[Sealer], advance: Advance, *, identifies: bool
+) -> list[Seal]:
+    """Seal several outputs at once: each is bound by one thread's digests."""
     stopped = threading.Event()
-    pool = ThreadPoolExecutor(max(1, len(sealers)), "krelease-seal")
+    n_threads = min(max(1, len(sealers)), _MAX_SEALED_AT_ONCE)
+    pool = ThreadPoolExecutor(n_threads, "krelease-seal")
     try:
-        futures = [pool.submit(sealer.seal, advance, stopped) for sealer in sealers]
+        futures = [
+            pool.submit(sealer.seal, advance, stopped, identifies=identifies)
+            for sealer in sealers
+        ]
         wait(futures, return_when=FIRST_EXCEPTION)
     finally:
         stopped.set()  # after a clean end nobody is left to hear it
@@ -173,20 +197,39 @@ def _publish_all(files: Sequence[OutputFile], *, overwrite: bool) -> None:
         raise
 
 
+def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, str]:
+    """Return tensor name -> digest for all that one output holds."""
+    found: dict[str, str] = {}
+    for result in results:
+        if number in result.written:
+            written = result.written[number]
+            found |= {result.name: written.digest, **written.companions}
+    return found
+
+
+def _deviations(results: Sequence[TensorResult], number: int) -> dict[str, Deviation]:
+    """Return tensor name -> deviation in one output, sorted by name."""
+    return {
+        result.name: result.written[number].deviation
+        for result in sorted(results, key=lambda result: result.name)
+        if number in result.written
+    }
+
+
 def _report(
     output: OutputPlan, seal: Seal, results: Sequence[TensorResult], number: int
 ) -> OutputReport:
-    by_component: dict[str, list[Deviation]] = {}
-    written = [result for result in results if result.target_digests]
-    for result in sorted(written, key=lambda result: result.name):
-        by_component.setdefault(result.component, []).append(result.deviations[number])
-    components = {
-        name: Deviation.total(parts) for name, parts in sorted(by_component.items())
-    }
+    component = {result.name: result.component for result in results}
+    tensors = _deviations(results, number)
+    parts: dict[str, list[Deviation]] = {}
+    for name, deviation in tensors.items():
+        parts.setdefault(component[name], []).append(deviation)
+    components = {name: Deviation.total(parts[name]) for name in sorted(parts)}
     return OutputReport(
         plan=output,
         seal=seal,
         tensor_digests=_target_digests(results, number),
         deviation=Deviation.total(components.values()),
         components=components,
+        tensors=tensors,
     )

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from release.engine.results import Deviation
-from release.numeric.cast import TORCH_DTYPES, widen
+from release.numeric.cast import widen
 
-_FP8_LIMITS: Final = {
-    TORCH_DTYPES[dtype]: dtype.finite_max for dtype in TORCH_DTYPES if dtype.is_fp8
-}
 _INTEGERS: Final = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ROUNDING_MARGIN: Final = 0.99
 """Room for the rounding of a float32 sum of squares."""
@@ -28,14 +25,23 @@ class Chunk:
         value: Flat float32: the result, rounded to odd.
         exact: The float64 that `value` was made from; None where float32 holds the
             result exactly.
+        source: The same values as they were read, in the dtype of the file; None where
+            they were computed.
     """
 
-    __slots__ = ("exact", "square_sum", "start", "value")
+    __slots__ = ("exact", "source", "square_sum", "start", "value")
 
-    def __init__(self, start: int, value: Tensor, exact: Tensor | None) -> None:
+    def __init__(
+        self,
+        start: int,
+        value: Tensor,
+        exact: Tensor | None,
+        source: Tensor | None = None,
+    ) -> None:
         self.start = start
         self.value = value
         self.exact = exact
+        self.source = source
         self.square_sum = _square_sum(value)
 
     @property
@@ -55,10 +61,18 @@ class Chunk:
 
     def magnitude(self) -> float:
         """Return the greatest absolute value."""
-        return _magnitude(self.value)
+        return magnitude(self.value)
 
 
-def measure(chunk: Chunk, rounded: Tensor, back: Tensor, *, into: Deviation) -> None:
+def measure(
+    chunk: Chunk,
+    rounded: Tensor,
+    back: Tensor,
+    *,
+    into: Deviation,
+    limit: float | None = None,
+    scale: float = 1.0,
+) -> None:
     """Add what one chunk lost to the sums of its tensor.
 
     The reference is the result in float32 (rounded to odd), which is 2**-24 from the
@@ -69,21 +83,23 @@ def measure(chunk: Chunk, rounded: Tensor, back: Tensor, *, into: Deviation) -> 
         rounded: The same elements in the variant's dtype.
         back: Flat float32 scratch of the same length, overwritten.
         into: Where the figures are added.
+        limit: Magnitudes beyond it were clamped to it; None if nothing was.
+        scale: What a consumer multiplies `rounded` by.
     """
     into.square_sum += chunk.square_sum
-    _difference(chunk, rounded, out=back)
-    worst = _magnitude(back)
+    _difference(chunk, rounded, scale, out=back)
+    worst = magnitude(back)
     if worst == 0.0:
         return
     into.max_abs_error = max(into.max_abs_error, worst)
     into.error_square_sum += _square_sum(back)
-    limit = _FP8_LIMITS.get(rounded.dtype)
-    if limit is not None and chunk.reaches(limit):
+    if limit is not None and scale == 1.0 and chunk.reaches(limit):
         into.clamped += int((chunk.value.abs() > limit).sum())
     into.flushed += _n_flushed(chunk.value, rounded)
 
 
-def _magnitude(values: Tensor) -> float:
+def magnitude(values: Tensor) -> float:
+    """Return the greatest absolute value; `values` is not empty."""
     # amin and amax are vectorised better than aminmax.
     return max(float(values.amax()), -float(values.amin()))
 
@@ -96,11 +112,13 @@ def _square_sum(values: Tensor) -> float:
     return float(torch.dot(wide, wide))
 
 
-def _difference(chunk: Chunk, rounded: Tensor, *, out: Tensor) -> None:
+def _difference(chunk: Chunk, rounded: Tensor, scale: float, *, out: Tensor) -> None:
     if chunk.exact is not None and rounded.dtype in {torch.float32, torch.float64}:
         out.copy_(chunk.exact - rounded)
         return
-    widen(rounded, out)
+    widen(rounded, out, has_nan=False)
+    if scale != 1.0:
+        out.mul_(scale)
     torch.sub(chunk.value, out, out=out)
 
 
@@ -111,6 +129,6 @@ def _n_flushed(value: Tensor, rounded: Tensor) -> int:
     signless = bits & ((1 << (8 * width - 1)) - 1)
     if int(signless.amin()) != 0:
         return 0
-    # numpy counts integers several times faster than torch does.
-    n_zeros = rounded.numel() - int(np.count_nonzero(signless.numpy()))
-    return n_zeros - (value.numel() - int(torch.count_nonzero(value)))
+    # numpy counts integers and truth values several times faster than torch does.
+    n_kept = int(np.count_nonzero(signless.numpy()))
+    return int(np.count_nonzero(value.to(torch.bool).numpy())) - n_kept

@@ -1,16 +1,21 @@
 """The plan of a pass: every tensor's sources, targets and places, before any reading.
 
 A safetensors header precedes its data, so names, dtypes, shapes and offsets of every
-output follow from the inputs' headers alone. Jobs are plain data, so that they can be
-run by any executor.
+output follow from the inputs' headers alone.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from release.engine.jobs import (
+    Companions,
+    Operand,
+    Target,
+    TensorJob,
+)
 from release.formats.checkpoint import Checkpoint
 from release.formats.header import (
     TensorEntry,
@@ -18,6 +23,13 @@ from release.formats.header import (
     encode_header,
     lay_out,
 )
+from release.formats.layouts.comfy import (
+    METADATA_KEY,
+    comfy_quant_bytes,
+    quantization_metadata,
+)
+from release.formats.layouts.kinds import Layout
+from release.formats.layouts.names import scale_names
 from release.metadata import (
     DATA_SHA256_KEY,
     INGREDIENTS_KEY,
@@ -28,49 +40,6 @@ from release.numeric.dtype import Dtype
 
 SHA256_PLACEHOLDER: Final = "0x" + "0" * 64
 XXH3_128_HEX_LENGTH: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """One ingredient's part in a tensor.
-
-    `coefficient` is what the tensor is multiplied by; it is 0 for an ingredient that is
-    read only for its digest.
-    """
-
-    ingredient: int
-    entry: TensorEntry
-    coefficient: float
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a tensor goes: output number, dtype, absolute byte offset."""
-
-    output: int
-    dtype: Dtype
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class TensorJob:
-    """One tensor: read its operands, combine, write its targets.
-
-    A `copied` tensor is taken from the first operand bit for bit, and the others must
-    hold the same bytes.
-    """
-
-    name: str
-    component: str
-    n_elements: int
-    copied: bool
-    operands: tuple[Operand, ...]
-    targets: tuple[Target, ...]
-
-    @property
-    def read_nbytes(self) -> int:
-        """Bytes read from all operands."""
-        return sum(operand.entry.nbytes for operand in self.operands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +59,21 @@ class OutputPlan:
     @property
     def nbytes(self) -> int:
         """Size of the finished file, header included."""
-        data_nbytes = self.entries[-1].end if self.entries else 0
-        return self.header_nbytes + data_nbytes
+        return self.header_nbytes + self.data_nbytes
+
+    @property
+    def data_nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        return self.entries[-1].end if self.entries else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """A named input checkpoint."""
+    """A named input checkpoint, and how its fp8 weights are to be read, if any are."""
 
     name: str
     checkpoint: Checkpoint
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,48 +100,31 @@ class TensorSource:
     """Where a tensor of the result comes from, as the recipe says.
 
     `operands` are (ingredient number, coefficient), in the fixed order of summation. A
-    tensor that is not `written` is read for its ingredient's digest only.
+    tensor that no request names is read for its ingredient's digest only.
     """
 
     shape: tuple[int, ...]
     component: str
     copied: bool
     operands: tuple[tuple[int, float], ...]
-    written: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class OutputRequest:
-    """What is wanted of one output: file name, dtypes, metadata."""
+    """What is wanted of one output: file name, dtypes, metadata.
+
+    `dtypes` names the tensors that it holds. Those in `scaled`, all fp8 weights, are
+    written in ComfyUI's layout, with a scale and a marker tensor beside each. With
+    `clamps`, values beyond a dtype's finite range become its edge in every dtype, not
+    only in fp8.
+    """
 
     variant: str
     name: str
     dtypes: Mapping[str, Dtype]
     metadata: Mapping[str, str]
-
-
-def _plan_output(
-    request: OutputRequest,
-    sources: Mapping[str, TensorSource],
-    ingredient_names: Sequence[str],
-) -> OutputPlan:
-    """Lay out one output and reserve room for the digests in its header."""
-    entries = lay_out(
-        TensorSpec(name, request.dtypes[name], source.shape)
-        for name, source in sources.items()
-        if source.written
-    )
-    metadata = {
-        **request.metadata,
-        INGREDIENTS_KEY: ingredients_text(
-            dict.fromkeys(ingredient_names, "0" * XXH3_128_HEX_LENGTH)
-        ),
-        DATA_SHA256_KEY: SHA256_PLACEHOLDER,
-        TENSOR_DIGESTS_KEY: "0" * (XXH3_128_HEX_LENGTH * len(entries)),
-        TENSOR_SET_KEY: "0" * XXH3_128_HEX_LENGTH,
-    }
-    header_nbytes = len(encode_header(metadata, entries))
-    return OutputPlan(request.variant, request.name, metadata, entries, header_nbytes)
+    scaled: frozenset[str] = frozenset()
+    clamps: bool = False
 
 
 def plan_pass(
@@ -186,42 +143,27 @@ def plan_pass(
     names = [ingredient.name for ingredient in ingredients]
     outputs = tuple(_plan_output(request, sources, names) for request in requests)
     places = [
-        {
-            entry.name: Target(number, entry.dtype, output.header_nbytes + entry.begin)
-            for entry in output.entries
-        }
-        for number, output in enumerate(outputs)
+        _targets(number, output, request)
+        for number, (output, request) in enumerate(zip(outputs, requests, strict=True))
     ]
-    jobs = tuple(
+    jobs = (
         TensorJob(
             name=name,
             component=sources[name].component,
             n_elements=math.prod(sources[name].shape),
             copied=sources[name].copied,
             operands=tuple(
-                Operand(number, ingredients[number].checkpoint.tensors[name], value)
+                _operand(ingredients, number, name, value)
                 for number, value in sources[name].operands
             ),
             targets=tuple(place[name] for place in places if name in place),
         )
         for name in _job_order(outputs, sources)
     )
-    return Plan(tuple(ingredients), outputs, jobs)
-
-
-def _job_order(
-    outputs: Sequence[OutputPlan], sources: Mapping[str, TensorSource]
-) -> list[str]:
-    """Return tensor names in the order that fills every output nearly from its start.
-
-    The SHA-256 of a data section follows the pass from the front, so the order is that
-    of the output with the most dtypes: the others differ from it only by small tensors.
-    """
-    leading = max(
-        outputs, key=lambda output: len({entry.dtype for entry in output.entries})
-    )
-    unwritten = [name for name, source in sources.items() if not source.written]
-    return [*(entry.name for entry in leading.entries), *unwritten]
+    # Scales lie at the front of a file, and what follows a file from its front waits
+    # for the last of them.
+    ordered = sorted(jobs, key=lambda job: not job.is_scaled)
+    return Plan(tuple(ingredients), outputs, tuple(ordered))
 
 
 def ingredients_text(digests: Mapping[str, str]) -> str:
@@ -232,3 +174,98 @@ def ingredients_text(digests: Mapping[str, str]) -> str:
             zeros while they are not known, which leaves the length as it will be.
     """
     return json.dumps(digests, sort_keys=True, separators=(",", ":"))
+
+
+def _plan_output(
+    request: OutputRequest,
+    sources: Mapping[str, TensorSource],
+    ingredient_names: Sequence[str],
+) -> OutputPlan:
+    """Lay out one output and reserve room for the digests in its header."""
+    specs = [
+        TensorSpec(name, dtype, sources[name].shape)
+        for name, dtype in request.dtypes.items()
+    ]
+    for name in request.scaled:
+        scale, marker = scale_names(name)
+        text = comfy_quant_bytes(request.dtypes[name])
+        specs.append(TensorSpec(scale, Dtype.F32, ()))
+        specs.append(TensorSpec(marker, Dtype.U8, (len(text),)))
+    entries = lay_out(specs)
+    metadata = {
+        **request.metadata,
+        **_scaled_metadata(request),
+        INGREDIENTS_KEY: ingredients_text(
+            dict.fromkeys(ingredient_names, "0" * XXH3_128_HEX_LENGTH)
+        ),
+        DATA_SHA256_KEY: SHA256_PLACEHOLDER,
+        TENSOR_DIGESTS_KEY: "0" * (XXH3_128_HEX_LENGTH * len(entries)),
+        TENSOR_SET_KEY: "0" * XXH3_128_HEX_LENGTH,
+    }
+    header_nbytes = len(encode_header(metadata, entries))
+    return OutputPlan(request.variant, request.name, metadata, entries, header_nbytes)
+
+
+def _scaled_metadata(request: OutputRequest) -> dict[str, str]:
+    """Return what a header says of scaled weights; programs want it or the markers."""
+    if not request.scaled:
+        return {}
+    dtypes = {request.dtypes[name] for name in request.scaled}
+    layers = (name.removesuffix(".weight") for name in request.scaled)
+    return {METADATA_KEY: quantization_metadata(layers, dtypes.pop())}
+
+
+def _targets(
+    number: int, output: OutputPlan, request: OutputRequest
+) -> dict[str, Target]:
+    """Return tensor name -> its place in one output."""
+    offsets = {
+        entry.name: output.header_nbytes + entry.begin for entry in output.entries
+    }
+
+    def companions(name: str) -> Companions | None:
+        if name not in request.scaled:
+            return None
+        scale, marker = scale_names(name)
+        text = comfy_quant_bytes(request.dtypes[name])
+        return Companions(scale, offsets[scale], marker, offsets[marker], text)
+
+    return {
+        name: Target(
+            output=number,
+            dtype=dtype,
+            offset=offsets[name],
+            clamps=request.clamps or dtype.is_fp8,
+            companions=companions(name),
+        )
+        for name, dtype in request.dtypes.items()
+    }
+
+
+def _operand(
+    ingredients: Sequence[Ingredient], number: int, name: str, coefficient: float
+) -> Operand:
+    layout = ingredients[number].layout
+    entry = ingredients[number].checkpoint.tensors[name]
+    if layout is None:
+        return Operand(number, entry, coefficient)
+    if name in layout.stored_as:
+        entry = replace(entry, dtype=layout.stored_as[name])
+    return Operand(number, entry, coefficient, layout.scales.get(name))
+
+
+def _job_order(
+    outputs: Sequence[OutputPlan], sources: Mapping[str, TensorSource]
+) -> list[str]:
+    """Return tensor names in the order that fills every output nearly from its start.
+
+    The SHA-256 of a data section follows the pass from the front, so the order is that
+    of the output with the most dtypes: the others differ from it only by small tensors.
+    Shards follow one another; what is only read comes last.
+    """
+    leading = sorted(
+        outputs, key=lambda output: -len({entry.dtype for entry in output.entries})
+    )
+    names = [entry.name for output in leading for entry in output.entries]
+    written = [name for name in dict.fromkeys(names) if name in sources]
+    return list(dict.fromkeys([*written, *sources]))

@@ -51,40 +51,59 @@ class Deviation:
         return whole
 
     @property
-    def snr_db(self) -> str:
-        """Signal-to-noise ratio 20 log10(|w| / |w - w'|) in dB, "inf" without error."""
+    def snr(self) -> float:
+        """Signal-to-noise ratio 20 log10(|w| / |w - w'|) in dB; infinite if equal."""
         if self.error_square_sum == 0.0:
-            return "inf"
+            return math.inf
         if self.square_sum == 0.0:
-            return "0.00"
-        return f"{10 * math.log10(self.square_sum / self.error_square_sum):.2f}"
+            return 0.0
+        return 10 * math.log10(self.square_sum / self.error_square_sum)
+
+    @property
+    def snr_db(self) -> str:
+        """`snr` as decimal text; "inf" without error."""
+        return f"{self.snr:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One tensor as it was written to one output.
+
+    `digest` is its xxh3_128 in hex; `companions` the same for what goes with a scaled
+    weight, by tensor name.
+    """
+
+    digest: str
+    deviation: Deviation
+    companions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class TensorResult:
     """What was measured while one tensor was made.
 
-    `operand_digests` and `target_digests` are xxh3_128 in hex, in the job's order;
-    `problems` holds one line for each reason why the tensor must not be published.
+    `operand_digests` are xxh3_128 in hex, in the job's order; `written` is keyed by
+    output number; `problems` holds one line for each reason why the tensor must not be
+    published.
     """
 
     name: str
     component: str
     operand_digests: list[str] = field(default_factory=list)
-    target_digests: list[str] = field(default_factory=list)
-    deviations: list[Deviation] = field(default_factory=list)
+    written: dict[int, Written] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputReport:
-    """What is known of one finished output."""
+    """What is known of one finished output: deviations whole, and by part."""
 
     plan: OutputPlan
     seal: Seal
     tensor_digests: dict[str, str]
     deviation: Deviation
     components: dict[str, Deviation]
+    tensors: dict[str, Deviation]
 
     @property
     def tensor_set_xxh3_128(self) -> str:

@@ -30,10 +30,11 @@ class Seal:
     """Digests of a finished checkpoint, taken while it was read back.
 
     `chunks` is xxh3_64 of every `CHUNK_NBYTES` of the file, 16 hex digits each, joined.
+    `sha256` is None where it was not asked for.
     """
 
     xxh3_128: str
-    sha256: str
+    sha256: str | None
     data_sha256: str
     header_xxh3_128: str
     chunks: str
@@ -109,25 +110,37 @@ class Sealer:
         self._file.write_at(8, self._header[8:])
         self._file.write_at(0, self._header[:8])
 
-    def seal(self, on_read: Callable[[int], None], stopped: threading.Event) -> Seal:
+    def seal(
+        self,
+        on_read: Callable[[int], None],
+        stopped: threading.Event,
+        *,
+        identifies: bool,
+    ) -> Seal:
         """Bring the file to the disk, read it back, and compare.
 
         Args:
             on_read: Called with bytes read back, from any thread.
             stopped: Set by whoever wants the work to end early; set here on failure.
+            identifies: Whether to take the SHA-256 of the whole file, which lasts as
+                long as all the rest of sealing several times over.
 
         Raises:
             WriteError: Header or tensor does not read back as it was written.
         """
         self._file.sync()
         with ThreadPoolExecutor(1, "krelease-sha256") as pool:
-            identity = pool.submit(_sha256, self._file, self._plan.nbytes, stopped)
+            identity = (
+                pool.submit(_sha256, self._file, self._plan.nbytes, stopped)
+                if identifies
+                else None
+            )
             try:
                 whole, chunks = self._read_back(on_read, stopped)
             except BaseException:
                 stopped.set()
                 raise
-            sha256 = identity.result()
+            sha256 = identity.result() if identity else None
         return Seal(
             xxh3_128=whole,
             sha256=sha256,

@@ -7,8 +7,9 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 import torch
 
 from release.engine.frontier import Frontier, StoppedError
+from release.engine.jobs import TensorJob
 from release.engine.kernel import Kernel
-from release.engine.plan import Plan, TensorJob
+from release.engine.plan import Plan
 from release.engine.results import TensorResult
 from release.errors import ValueRangeError, first_names
 from release.formats.output import OutputFile
@@ -19,12 +20,15 @@ class Pass:
 
     Args:
         plan: What to do.
-        files: The open outputs, in the plan's order.
+        files: The open outputs, in the plan's order; None measures without writing.
         on_read: Called with bytes read, from any thread.
     """
 
     def __init__(
-        self, plan: Plan, files: Sequence[OutputFile], on_read: Callable[[int], None]
+        self,
+        plan: Plan,
+        files: Sequence[OutputFile] | None,
+        on_read: Callable[[int], None],
     ) -> None:
         self.plan = plan
         self.files = files
@@ -47,7 +51,11 @@ class Pass:
             result = kernel.run(job)
             self._results[job.name] = result
             for target in job.targets:
-                self.frontiers[target.output].finish(job.name)
+                frontier = self.frontiers[target.output]
+                frontier.finish(job.name)
+                if target.companions:
+                    for name in target.companions.names:
+                        frontier.finish(name)
 
     def stop(self) -> None:
         """Make every worker and follower end soon."""

@@ -51,3 +51,18 @@ DIM_MAX: Final = 2**63 - 1
 
 UINT64_MAX: Final = 2**64 - 1
 """Largest integer a header may hold anywhere, and number of bits of a tensor."""
+
+INDEX_NBYTES_MAX: Final = 64 * 2**20
+"""Bytes of a shard index; one of `TENSORS_MAX` usual names is half as large."""
+
+SHARDS_MAX: Final = 512
+"""Files of one checkpoint; each of them stays open, and systems allow about 1,000."""
+
+FOLDER_ENTRIES_MAX: Final = 10_000
+"""Files and folders of one folder that is listed."""
+
+SMALL_FILE_NBYTES_MAX: Final = 16 * 2**20
+"""Bytes of a configuration or vocabulary; the largest tokenizers have about 10 MB."""
+
+SMALL_FILES_MAX: Final = 256
+"""Configurations and vocabularies of one pipeline; real ones have about 15."""

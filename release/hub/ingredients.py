@@ -75,7 +75,7 @@ def _chosen(
         code="hub-file-not-found",
         hint=f"there is: {first_names(at_top)}"
         if at_top
-        else 'write file = "folder/name.safetensors" into the ingredient\'s table',
+        else "name the file with its folder, as the repository lists it",
     )
 
 

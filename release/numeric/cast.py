@@ -34,8 +34,6 @@ TORCH_DTYPES: Final[dict[Dtype, torch.dtype]] = {
 }
 """torch's dtype for every arithmetic dtype."""
 
-_DTYPES: Final = {torch_dtype: dtype for dtype, torch_dtype in TORCH_DTYPES.items()}
-
 _FLOAT32_DROPPED: Final = (1 << 29) - 1
 """The mantissa bits that float64 has beyond float32."""
 _FLOAT32_EXPONENT: Final = 0x7F800000
@@ -77,16 +75,18 @@ def round_to(source: Tensor, dtype: Dtype) -> Tensor:
             mend_subnormals(flat, value)
         else:
             widen(flat, value)
-        narrow(value, out)
+        narrow(value, out, limit=dtype.finite_max if dtype.is_fp8 else None)
     return out.view(source.shape)
 
 
-def widen(source: Tensor, out: Tensor) -> None:
+def widen(source: Tensor, out: Tensor, *, has_nan: bool = True) -> None:
     """Write the values of `source` to `out` exactly.
 
     Args:
         source: Flat, F8, F16, BF16 or F32 (F64 when `out` is float64).
         out: Flat, same length, float32 or float64.
+        has_nan: False where `source` is known to hold no NaN, which E4M3 would
+            otherwise be searched for.
     """
     if out.dtype == torch.float64 and source.dtype not in {
         torch.float64,
@@ -96,7 +96,7 @@ def widen(source: Tensor, out: Tensor) -> None:
         widen(source, value)
         out.copy_(value)
     elif source.dtype == torch.float8_e4m3fn:
-        _widen_e4m3(source, out)
+        _widen_e4m3(source, out, has_nan=has_nan)
     elif source.dtype == torch.float8_e5m2:
         # E5M2 is the upper byte of a float16.
         bits = source.view(torch.int8).to(torch.int16).bitwise_left_shift_(8)
@@ -105,7 +105,7 @@ def widen(source: Tensor, out: Tensor) -> None:
         out.copy_(source)
 
 
-def _widen_e4m3(source: Tensor, out: Tensor) -> None:
+def _widen_e4m3(source: Tensor, out: Tensor, *, has_nan: bool) -> None:
     codes = source.view(torch.int8)
     bits = out.view(torch.int32)
     bits.copy_(codes)
@@ -113,7 +113,7 @@ def _widen_e4m3(source: Tensor, out: Tensor) -> None:
     # where float32 has them, then correct the exponent's bias (127 - 7).
     bits.bitwise_left_shift_(20).bitwise_and_(_E4M3_IN_FLOAT32)
     out.mul_(2.0**120)
-    if int((codes & _E4M3_NAN).max()) == _E4M3_NAN:
+    if has_nan and int((codes & _E4M3_NAN).max()) == _E4M3_NAN:
         out.masked_fill_((codes & _E4M3_NAN) == _E4M3_NAN, float("nan"))
 
 
@@ -156,16 +156,13 @@ def mend_subnormals(source: Tensor, value: Tensor) -> None:
     bits[tiny] = (odd | sign).to(torch.int32)
 
 
-def narrow(value: Tensor, out: Tensor) -> None:
-    """Round float32 `value` into `out`, once; fp8 clamps to its finite range.
+def narrow(value: Tensor, out: Tensor, *, limit: float | None = None) -> None:
+    """Round float32 `value` into `out`, once, to nearest, ties to even.
 
     Args:
         value: Flat float32. Not modified.
         out: Flat, same length, F32, F16, BF16 or F8.
+        limit: Magnitudes beyond it become it. None where there are none, or where they
+            shall become infinite; how fp8 treats them then depends on torch's version.
     """
-    dtype = _DTYPES[out.dtype]
-    if dtype.is_fp8:
-        limit = dtype.finite_max
-        out.copy_(value.clamp(-limit, limit))  # type: ignore[operator]
-    else:
-        out.copy_(value)
+    out.copy_(value if limit is None else value.clamp(-limit, limit))

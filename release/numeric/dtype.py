@@ -55,11 +55,37 @@ class Dtype(Enum):
         return self.finite_max is not None
 
     @property
+    def mantissa_bits(self) -> int | None:
+        """Bits of the significand that are stored; None where not arithmetic."""
+        return _MANTISSA_BITS.get(self.code)
+
+    @property
+    def snr_ceiling_db(self) -> float | None:
+        """What rounding normally distributed weights to this dtype leaves, in dB.
+
+        It is reached when no value underflows. Half the spacing of a binade of 2**p
+        steps, root mean square over a normal distribution, is 6.02 p + 13.5 dB below
+        the signal.
+        """
+        stored = self.mantissa_bits
+        return None if stored is None else _DB_PER_BIT * stored + _DB_OF_NO_BITS
+
+    @property
     def is_fp8(self) -> bool:
         """Whether this is one of the two 8-bit floats that consumers load."""
         return self in {Dtype.F8_E4M3, Dtype.F8_E5M2}
 
 
+_DB_PER_BIT = 6.0206
+_DB_OF_NO_BITS = 13.5
+_MANTISSA_BITS = {
+    "F64": 52,
+    "F32": 23,
+    "F16": 10,
+    "BF16": 7,
+    "F8_E4M3": 3,
+    "F8_E5M2": 2,
+}
 _RANKS = {dtype: rank for rank, dtype in enumerate(Dtype)}
 BY_CODE = {dtype.code: dtype for dtype in Dtype}
 """Every dtype a header may name, by its code."""

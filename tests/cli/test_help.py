@@ -7,7 +7,7 @@ import pytest
 
 from release import __version__
 
-COMMANDS = ("publish", "build", "convert", "verify", "releases")
+COMMANDS = ("publish", "build", "convert", "inspect", "verify", "releases", "presets")
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,13 @@ def test_verify_of_one_file_loads_no_torch_either(release_folder):
     assert loaded_after(as_program(), "torch huggingface_hub", "verify", path) == ""
 
 
+def test_inspect_loads_next_to_nothing(release_folder):
+    path = next(release_folder.glob("*-fp8.safetensors"))
+    wanted = "torch numpy jinja2 huggingface_hub safetensors rich yaml release.engine"
+
+    assert loaded_after(as_program(), wanted, "inspect", path) == ""
+
+
 def test_listing_the_catalog_loads_no_torch():
     assert loaded_after(as_program(), "torch huggingface_hub", "releases") == ""
 

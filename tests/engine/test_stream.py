@@ -134,7 +134,7 @@ def test_failing_follower_stops_the_workers_soon(workshop, plan, monkeypatch):
 
 @pytest.mark.parametrize("method", ["write_header", "seal"])
 def test_failing_seal_leaves_nothing(workshop, plan, monkeypatch, method):
-    def fail(*_args):
+    def fail(*_args, **_options):
         raise RuntimeError("injected")
 
     monkeypatch.setattr(Sealer, method, fail)

@@ -7,13 +7,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from release.convert import convert, plan_convert
-from release.formats.checkpoint import open_checkpoint
+from release.convert.options import ConvertOptions
+from release.convert.plan import plan_convert
+from release.convert.run import convert
+from release.convert.source import SourceOptions, open_source
 from release.formats.output import write_text_file
 from release.manifest import Manifest, read_manifest
 from release.progress import NoProgress
 from release.records import checkpoint_record, file_record
-from release.variants import find_preset
+from release.variants.preset import find_preset
 
 
 def small_model() -> dict[str, torch.Tensor]:
@@ -39,12 +41,15 @@ def small_release(
     """A release folder with fp16 and fp8 of a small model. Copy it."""
     folder = tmp_path_factory.mktemp("small") / "release"
     folder.mkdir()
-    source = folder.parent / "source.safetensors"
+    source = folder.parent / "small.safetensors"
     safetensors.torch.save_file(small_model(), source)
-    with open_checkpoint(source) as checkpoint:
-        presets = [find_preset("fp16"), find_preset("fp8")]
-        plan = plan_convert(checkpoint, presets, stem="small")
-        reports = convert(plan, folder, threads=2, progress=NoProgress())
+    options = ConvertOptions((find_preset("fp16"), find_preset("fp8")), identifies=True)
+    with open_source(source, SourceOptions()) as opened:
+        plan = plan_convert(opened, options)
+        converted = convert(plan, folder, threads=2, progress=NoProgress())
+    for record in folder.glob("*.krelease.json"):
+        record.unlink()  # a release has one manifest for all its files
+    reports = [part for each in converted for part in each.parts]
     files = []
     for name, role in (("README.md", "card"), ("small.zip", "archive")):
         write_text_file(folder / name, f"text of {name}\n" * 50)

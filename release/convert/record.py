@@ -1,0 +1,157 @@
+"""The record of a conversion: what was made of what, and what it cost.
+
+It lies beside the checkpoint. Canonical JSON as in the manifest of a release: sorted
+keys, no floats, no paths and no times, so equal conversions have equal records.
+"""
+
+import json
+from collections import Counter
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from release.convert.losses import ComponentLoss, Converted, TensorLoss
+from release.convert.plan import ConvertPlan, VariantPlan
+from release.engine.results import PassReport
+from release.manifest import (
+    Count,
+    Figure,
+    MeasuredRecord,
+    ParityRecord,
+    Sha256Hex,
+    Xxh128Hex,
+)
+from release.records import count_dtypes, measured_record, parity_record
+
+SCHEMA: Final = "krelease.conversion/1"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True
+    )
+
+
+class SourceRecord(_Record):
+    """What was converted: its values, not where it lay."""
+
+    nbytes: Count
+    architecture: str
+    layout: str
+    dtypes: dict[str, Count]
+    tensor_set_xxh3_128: Xxh128Hex
+
+
+class RuleRecord(_Record):
+    """How many tensors got a dtype, and why."""
+
+    dtype: str
+    scaled: bool
+    reason: str
+    n_tensors: Count
+
+
+class ComponentRecord(_Record):
+    """What the cast tensors of one component lost.
+
+    `ceiling_db` is what the coarsest of their dtypes can reach.
+    """
+
+    nbytes_before: Count
+    nbytes_after: Count
+    ceiling_db: Figure | None
+    cast: ParityRecord
+
+
+class TensorLossRecord(_Record):
+    """One of the tensors that lost most."""
+
+    name: str
+    dtype: str
+    scaled: bool
+    parity: ParityRecord
+
+
+class FileRecord(MeasuredRecord):
+    """A checkpoint that was written; `sha256` only where it was asked for."""
+
+    sha256: Sha256Hex | None = None
+
+
+class ConversionRecord(_Record):
+    """A whole variant."""
+
+    schema_name: Annotated[Literal["krelease.conversion/1"], Field(alias="schema")]
+    variant: str
+    source: SourceRecord
+    rules: Annotated[tuple[RuleRecord, ...], Field(strict=False)]
+    total: ComponentRecord
+    components: dict[str, ComponentRecord]
+    worst: Annotated[tuple[TensorLossRecord, ...], Field(strict=False)]
+    files: Annotated[tuple[FileRecord, ...], Field(strict=False)]
+
+    def to_json(self) -> str:
+        """Return the canonical text: sorted keys, one final newline."""
+        document = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=True) + "\n"
+
+
+def conversion_record(
+    plan: ConvertPlan, converted: Converted, report: PassReport
+) -> ConversionRecord:
+    """Return the record of one finished variant."""
+    loss = converted.loss
+    return ConversionRecord(
+        schema_name=SCHEMA,
+        variant=converted.plan.preset.name,
+        source=_source(plan, report),
+        rules=_rules(converted.plan),
+        total=_component(loss.total),
+        components={each.component: _component(each) for each in loss.components},
+        worst=tuple(_tensor(each) for each in loss.worst),
+        files=tuple(
+            FileRecord(sha256=part.seal.sha256, **dict(measured_record(part)))
+            for part in converted.parts
+        ),
+    )
+
+
+def _source(plan: ConvertPlan, report: PassReport) -> SourceRecord:
+    checkpoint = plan.source.checkpoint
+    return SourceRecord(
+        nbytes=checkpoint.nbytes,
+        architecture=plan.source.architecture,
+        layout=plan.source.layout.name,
+        dtypes=count_dtypes(checkpoint.tensors.values()),
+        tensor_set_xxh3_128=report.ingredients["source"],
+    )
+
+
+def _rules(variant: VariantPlan) -> tuple[RuleRecord, ...]:
+    counts = Counter(
+        (each.dtype.code, each.scaled, each.reason)
+        for each in variant.assignments.values()
+    )
+    return tuple(
+        RuleRecord(dtype=dtype, scaled=scaled, reason=reason, n_tensors=count)
+        for (dtype, scaled, reason), count in sorted(counts.items())
+    )
+
+
+def _component(loss: ComponentLoss) -> ComponentRecord:
+    ceiling = loss.ceiling_db
+    return ComponentRecord(
+        nbytes_before=loss.nbytes_before,
+        nbytes_after=loss.nbytes_after,
+        ceiling_db=None if ceiling is None else f"{ceiling:.1f}",
+        cast=parity_record(loss.cast),
+    )
+
+
+def _tensor(loss: TensorLoss) -> TensorLossRecord:
+    return TensorLossRecord(
+        name=loss.name,
+        dtype=loss.dtype.code,
+        scaled=loss.scaled,
+        parity=parity_record(loss.deviation),
+    )

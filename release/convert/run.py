@@ -1,0 +1,123 @@
+"""Carrying out a conversion: the pass, and what goes beside the checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from release.convert.losses import (
+    Converted,
+    check_losses,
+    too_lossy,
+    variant_loss,
+)
+from release.convert.plan import ConvertPlan, plan_convert
+from release.convert.record import conversion_record
+from release.convert.sidecars import Sidecars
+from release.engine.execute import execute, survey, total_nbytes
+from release.engine.results import Deviation, PassReport
+from release.progress import Progress
+
+
+def refine(plan: ConvertPlan, *, threads: int, progress: Progress) -> ConvertPlan:
+    """Return the plan with tensors kept in F16 that would lose too much in fp8.
+
+    What each loses is measured in a reading of its own, which writes nothing. Without
+    `min_snr` the plan is returned as it is.
+
+    Raises:
+        ValueRangeError: A value that the target dtype cannot hold, or that is NaN.
+    """
+    limit = plan.options.min_snr
+    if limit is None:
+        return plan
+    with progress.stage("measure", plan.passes.read_nbytes) as advance:
+        outputs = survey(plan.passes, threads=threads, advance=advance)
+    kept = {
+        variant.preset.name: too_lossy(variant, tensors, min_snr=limit)
+        for variant, tensors in zip(
+            plan.variants, _by_variant(plan, outputs), strict=True
+        )
+    }
+    return plan_convert(plan.source, plan.options, kept=kept)
+
+
+def convert(
+    plan: ConvertPlan,
+    folder: Path,
+    *,
+    threads: int,
+    progress: Progress,
+    overwrite: bool = False,
+) -> tuple[Converted, ...]:
+    """Carry out a plan; the outputs appear below `folder`, or none does.
+
+    Args:
+        plan: From `plan_convert`, or `refine`.
+        folder: Where the files go; made if it does not exist.
+        threads: Worker threads, from 1.
+        progress: Told how far it is.
+        overwrite: Whether existing files may be replaced.
+
+    Raises:
+        ValueRangeError: A value that the target dtype cannot hold, or that is NaN.
+        ParityError: A tensor loses more than `fail_below` allows.
+        OutputError: A target exists, there is no room, or a write failed.
+    """
+    converted: list[Converted] = []
+
+    def accept(report: PassReport) -> None:
+        converted.extend(_converted(plan, report))
+        sidecars.fill(
+            {
+                each.plan.files.record_name: conversion_record(
+                    plan, each, report
+                ).to_json()
+                for each in converted
+            }
+        )
+
+    with ExitStack() as stack:
+        sidecars = stack.enter_context(Sidecars(plan, folder, overwrite=overwrite))
+        with progress.stage("convert", total_nbytes(plan.passes)) as advance:
+            execute(
+                plan.passes,
+                folder,
+                threads=threads,
+                advance=advance,
+                overwrite=overwrite,
+                identifies=plan.options.identifies,
+                accept=accept,
+            )
+        sidecars.publish()
+    return tuple(converted)
+
+
+def _converted(plan: ConvertPlan, report: PassReport) -> list[Converted]:
+    reports = iter(report.outputs)
+    found = []
+    for variant in plan.variants:
+        parts = tuple(next(reports) for _ in variant.files.parts)
+        tensors = {
+            name: deviation
+            for part in parts
+            for name, deviation in part.tensors.items()
+        }
+        check_losses(plan, variant, tensors)
+        loss = variant_loss(plan, variant, tensors)
+        found.append(Converted(variant, parts, loss))
+    return found
+
+
+def _by_variant(
+    plan: ConvertPlan, outputs: Sequence[Mapping[str, Deviation]]
+) -> list[dict[str, Deviation]]:
+    """Return tensor name -> deviation for each variant, from those of its parts."""
+    rest = iter(outputs)
+    return [
+        {
+            name: deviation
+            for _ in variant.files.parts
+            for name, deviation in next(rest).items()
+        }
+        for variant in plan.variants
+    ]

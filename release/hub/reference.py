@@ -1,0 +1,58 @@
+"""`hf://OWNER/REPO[@REVISION]/FILE`: one file of a Hub, by name."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from release.errors import IntegrityError, UsageError, visible
+from release.formats.input import InputFile
+from release.formats.scan import scan
+from release.hub.client import HubConnection
+from release.hub.ingredients import fetch_ingredient, resolve_ingredient
+from release.numeric.digest import Sha256
+
+_REFERENCE: Final = re.compile(
+    r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@]+))?/(?P<file>[^@]+)"
+)
+
+
+def fetch_reference(connection: HubConnection, reference: str) -> Path:
+    """Download the file that `reference` names, unless the cache has it.
+
+    Its SHA-256 is compared with the one the Hub states, which the client does not do.
+
+    Args:
+        connection: Reads only.
+        reference: `hf://OWNER/REPO[@REVISION]/FILE`; without a revision, of `main`.
+
+    Returns:
+        Its path in the Hub's cache.
+
+    Raises:
+        UsageError: `reference`, of another form.
+        HubError: The Hub does not have it, refuses, or cannot be reached.
+        IntegrityError: The bytes are not those the Hub names.
+    """
+    found = _REFERENCE.fullmatch(reference)
+    if found is None:
+        raise UsageError(
+            f"{visible(reference)}: expected hf://OWNER/REPO[@REVISION]/FILE",
+            code="reference",
+            hint="for example hf://KBlueLeaf/Kohaku-XL-gamma/model.safetensors",
+        )
+    hub_file = resolve_ingredient(
+        connection, found["repo"], found["revision"] or "main", found["file"]
+    )
+    path = fetch_ingredient(connection, hub_file)
+    if hub_file.sha256 is not None:
+        digest = Sha256()
+        with InputFile(path) as file:
+            scan(file, 0, file.nbytes, digest)
+        if digest.hexdigest() != hub_file.sha256:
+            raise IntegrityError(
+                f"{visible(reference)}: SHA-256 {digest.hexdigest()}, expected "
+                f"{hub_file.sha256}",
+                code="download",
+                hint=f"delete {visible(path, 1024)} and run the command again",
+            )
+    return path

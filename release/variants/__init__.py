@@ -1,0 +1,1 @@
+"""Variants: which tensor is published in which dtype, as files of rules."""

@@ -14,7 +14,7 @@ from release.engine.plan import OutputPlan
 from release.errors import WriteError, visible
 from release.formats.header import encode_header
 from release.formats.output import OutputFile
-from release.formats.scan import blocks, scan
+from release.formats.scan import Digest, blocks, scan
 from release.formats.tensor import tensor_set
 from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY
 from release.numeric.digest import (
@@ -129,21 +129,20 @@ class Sealer:
             WriteError: Header or tensor does not read back as it was written.
         """
         self._file.sync()
-        with ThreadPoolExecutor(1, "krelease-sha256") as pool:
-            identity = (
-                pool.submit(_sha256, self._file, self._plan.nbytes, stopped)
-                if identifies
-                else None
-            )
+        whole, identity = Xxh3Bits128(), Sha256()
+        digests: list[Digest] = [identity, whole] if identifies else [whole]
+        with ThreadPoolExecutor(len(digests), "krelease-identity") as pool:
+            futures = [pool.submit(self._add_all, each, stopped) for each in digests]
             try:
-                whole, chunks = self._read_back(on_read, stopped)
+                chunks = self._read_back(on_read, stopped)
             except BaseException:
                 stopped.set()
                 raise
-            sha256 = identity.result() if identity else None
+            for future in futures:
+                future.result()
         return Seal(
-            xxh3_128=whole,
-            sha256=sha256,
+            xxh3_128=whole.hexdigest(),
+            sha256=identity.hexdigest() if identifies else None,
             data_sha256=self._data_sha256,
             header_xxh3_128=xxh3_128(self._header),
             chunks=chunks,
@@ -157,29 +156,24 @@ class Sealer:
 
     def _read_back(
         self, on_read: Callable[[int], None], stopped: threading.Event
-    ) -> tuple[str, str]:
-        """Return xxh3_128 of the file and its chunk digests; check every tensor."""
+    ) -> str:
+        """Check the header and every tensor; return the digests of the chunks."""
         self._check_header()
-        whole = Xxh3Bits128()
         chunks = Xxh3Bits64Chunks()
         check = _TensorCheck(self._file, self._plan, self._tensor_digests)
         for block in blocks(self._file, 0, self._plan.nbytes):
             if stopped.is_set():
                 break
-            whole.update(block)
             chunks.update(block)
             check.update(block)
             on_read(len(block))
-        return whole.hexdigest(), "".join(chunks.hexdigests())
+        return "".join(chunks.hexdigests())
 
-
-def _sha256(file: OutputFile, nbytes: int, stopped: threading.Event) -> str:
-    digest = Sha256()
-    for block in blocks(file, 0, nbytes):
-        if stopped.is_set():
-            break
-        digest.update(block)
-    return digest.hexdigest()
+    def _add_all(self, digest: Digest, stopped: threading.Event) -> None:
+        for block in blocks(self._file, 0, self._plan.nbytes):
+            if stopped.is_set():
+                break
+            digest.update(block)
 
 
 def _read_back_failure(file: OutputFile, what: str) -> WriteError:

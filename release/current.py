@@ -8,7 +8,7 @@ from release.card.render import render_card
 from release.definition import Definition, linear_recipe
 from release.errors import ReleaseError
 from release.folder import archive_name
-from release.formats.checkpoint import open_checkpoint
+from release.formats.open import open_safetensors
 from release.formats.tensor import tensor_set
 from release.ingredients import Located
 from release.manifest import CARD_NAME, MANIFEST_NAME, Manifest, read_manifest
@@ -92,7 +92,7 @@ def _ingredients_are_the_same(
         for item in located:
             if item.path is None:
                 return False
-            with open_checkpoint(item.path) as checkpoint:
+            with open_safetensors(item.path) as checkpoint:
                 digests = tensor_digests(checkpoint, threads=threads, advance=advance)
                 found = tensor_set(checkpoint.tensors.values(), digests)
             if found != expected[item.name]:

@@ -17,7 +17,8 @@ from release.card.render import render_card
 from release.definition import Definition
 from release.engine.execute import execute, total_nbytes
 from release.formats.archive import ZipMember, write_stored_zip, zip_nbytes
-from release.formats.checkpoint import Checkpoint, open_checkpoint
+from release.formats.checkpoint import Checkpoint
+from release.formats.open import open_checkpoint
 from release.formats.output import require_space, write_text_file
 from release.formats.staging import StagingFolder
 from release.ingredients import Located

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from release.build import needed_ingredients
 from release.definition import Definition, linear_recipe
 from release.errors import IntegrityError, RecipeError, UsageError, visible
-from release.formats.checkpoint import open_checkpoint
 from release.formats.input import InputFile
+from release.formats.open import open_checkpoint
 from release.formats.scan import scan
 from release.metadata import STAND_IN_KEY
 from release.numeric.digest import Sha256

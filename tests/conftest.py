@@ -1,7 +1,10 @@
 """What all tests share: the command line in process, and small SDXL checkpoints."""
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -67,3 +70,14 @@ def release_folder(
 def given(ingredients: dict[str, Path]) -> list[str]:
     """The ingredients as command line options."""
     return [f"--ingredient={name}={path}" for name, path in ingredients.items()]
+
+
+@pytest.fixture(scope="session")
+def quantised() -> ModuleType:
+    """The module quantised.py: small fp8 checkpoints in every layout."""
+    path = Path(__file__).with_name("quantised.py")
+    spec = importlib.util.spec_from_file_location("quantised", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -19,7 +19,7 @@ from release.errors import (
     ValueRangeError,
 )
 from release.folder import build_folder
-from release.formats.checkpoint import open_checkpoint
+from release.formats.open import open_checkpoint
 from release.ingredients import locate
 from release.progress import NoProgress
 

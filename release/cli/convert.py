@@ -1,5 +1,6 @@
 """`krelease convert`."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -175,6 +176,12 @@ def convert(
         from release.variants.parse import read_rules
         from release.variants.preset import find_preset
 
+        if keep_layout and shard is not None:
+            raise UsageError(
+                "--shard and --keep-layout: expected one of the two",
+                code="layout-options",
+                hint="a folder that is kept has as many files as it had",
+            )
         options = ConvertOptions(
             presets=tuple(find_preset(name) for name in dict.fromkeys(to)),
             rules=None if rules is None else read_rules(rules),
@@ -182,8 +189,8 @@ def convert(
             keeps_private=keep_private,
             clamps=clamp,
             identifies=sha256,
-            min_snr=min_snr,
-            fail_below=fail_below,
+            min_snr=_decibels("--min-snr", min_snr),
+            fail_below=_decibels("--fail-below", fail_below),
         )
         reading = SourceOptions(
             keeps_layout=keep_layout,
@@ -263,8 +270,24 @@ def _shard_nbytes(text: str) -> int:
         ) from error
 
 
+def _decibels(option: str, value: float | None) -> float | None:
+    """Return a threshold; with NaN or infinity every comparison would end one way."""
+    if value is None or math.isfinite(value):
+        return value
+    raise UsageError(
+        f"{option} {value}: expected a number of decibels",
+        code="decibels",
+        hint="for fp8, 20 to 30 dB are usual; nothing in it is above 32 dB",
+    )
+
+
 def _folder_of(source: str, path: Path) -> Path:
-    """Return where results go if no folder was named; nobody looks into a cache."""
+    """Return where results go if no folder was named: beside the source.
+
+    Nobody looks into a cache, and `.` and `..` have no name to be beside.
+    """
     from release.download import HUB_SCHEME
 
-    return Path() if source.startswith(HUB_SCHEME) else path.parent
+    if source.startswith(HUB_SCHEME):
+        return Path()
+    return path.parent if path.name not in {"", ".."} else path.resolve().parent

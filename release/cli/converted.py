@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from release.errors import visible
 from release.numeric.size import size_text
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def plan_document(plan: "ConvertPlan", folder: Path) -> dict[str, object]:
                     for name, each in variant.assignments.items()
                 },
                 "kept": list(variant.kept),
+                **_beside(variant, folder),
                 "notes": list(variant.notes),
                 "warnings": list(variant.warnings),
             }
@@ -81,9 +83,10 @@ def plan_text(plan: "ConvertPlan", folder: Path) -> list[str]:
     fits = "" if needed <= free else ": does not fit"
     text.append(f"Disk: needs {size_text(needed)}, {size_text(free)} free{fits}")
     text += [
-        f"Note: {path} already exists; pass --force to replace it"
-        for path in written_paths(plan, folder)
-        if Path(path).exists()
+        f"Note: {folder / name} already exists; pass --force to replace it"
+        for variant in plan.variants
+        for name in variant.files.names
+        if (folder / name).exists()
     ]
     return text
 
@@ -114,7 +117,7 @@ def result_document(
                     for part in each.parts
                 ],
                 "kept": list(each.plan.kept),
-                "record": str(folder / each.plan.files.record_name),
+                **_beside(each.plan, folder),
                 **_loss_document(each.loss),
             }
             for each in converted
@@ -141,6 +144,14 @@ def result_text(converted: Sequence["Converted"], folder: Path) -> list[str]:
         text += [f"  {line}" for line in _loss_text(each.loss)]
         text.append(f"  record  {folder / each.plan.files.record_name}")
     return text
+
+
+def _beside(variant: "VariantPlan", folder: Path) -> dict[str, object]:
+    """Return the paths of what goes beside the files of weights."""
+    return {
+        "indexes": [str(folder / name) for name in variant.files.indexes],
+        "record": str(folder / variant.files.record_name),
+    }
 
 
 def _source_document(plan: "ConvertPlan") -> dict[str, object]:
@@ -209,7 +220,7 @@ def _loss_text(loss: "VariantLoss") -> list[str]:
         text += columns(
             [
                 [
-                    f"  {each.name}",
+                    f"  {visible(each.name)}",
                     each.dtype.code + (" scaled" if each.scaled else ""),
                     f"{each.deviation.snr_db} dB",
                     f"max error {each.deviation.max_abs_error:.3g}",

@@ -14,10 +14,17 @@ INDEX_SUFFIX: Final = ".safetensors.index.json"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of weights: its place below the output folder, its tensors."""
+    """One file of weights: its place below the output folder, its tensors.
+
+    Attributes:
+        name: Its place.
+        tensors: Names as the source has them.
+        prefix: What all of them begin with, and not in the file.
+    """
 
     name: str
     tensors: tuple[str, ...]
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,12 @@ class VariantFiles:
     parts: tuple[Part, ...]
     indexes: Mapping[str, tuple[Part, ...]]
     copies: Mapping[PurePosixPath, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The places of all files below the output folder, those of weights first."""
+        weights = (part.name for part in self.parts)
+        return (*weights, *self.indexes, self.record_name, *self.copies.values())
 
     @property
     def record_name(self) -> str:
@@ -86,7 +99,8 @@ def folder(base: str, source: DiffusersFolder) -> VariantFiles:
     parts = []
     indexes: dict[str, list[Part]] = {}
     for file in source.weight_files:
-        part = Part(f"{base}/{file.relative}", file.tensors)
+        place = f"{base}/{file.relative}"
+        part = Part(place, file.tensors, prefix=f"{file.relative.parent}/")
         parts.append(part)
         if file.index is not None:
             indexes.setdefault(f"{base}/{file.index}", []).append(part)

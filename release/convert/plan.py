@@ -232,6 +232,7 @@ def _requests(
                 },
                 scaled=scaled,
                 clamps=clamps,
+                prefix=part.prefix,
             )
         )
     return requests
@@ -247,6 +248,11 @@ def _warnings(
         source.single_file_name(name): each for name, each in assignments.items()
     }
     found = [f"{preset.name}: {line}" for line in risks(by_known)]
+    if source.folder is not None and any(each.scaled for each in assignments.values()):
+        found.append(
+            f"{preset.name}: diffusers does not read scales and would load wrong "
+            "values; ComfyUI wants one file (no --keep-layout)"
+        )
     known = {source.single_file_name(name): entry for name, entry in weights.items()}
     found += _recognition(preset, majority(by_known, known))
     kept = [

@@ -1,7 +1,7 @@
 """Carrying out a conversion: the pass, and what goes beside the checkpoints."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from release.convert.losses import (
@@ -15,6 +15,7 @@ from release.convert.record import conversion_record
 from release.convert.sidecars import Sidecars
 from release.engine.execute import execute, survey, total_nbytes
 from release.engine.results import Deviation, PassReport
+from release.errors import ValueRangeError
 from release.progress import Progress
 
 
@@ -30,7 +31,10 @@ def refine(plan: ConvertPlan, *, threads: int, progress: Progress) -> ConvertPla
     limit = plan.options.min_snr
     if limit is None:
         return plan
-    with progress.stage("measure", plan.passes.read_nbytes) as advance:
+    with (
+        _bad_values(plan),
+        progress.stage("measure", plan.passes.read_nbytes) as advance,
+    ):
         outputs = survey(plan.passes, threads=threads, advance=advance)
     kept = {
         variant.preset.name: too_lossy(variant, tensors, min_snr=limit)
@@ -75,9 +79,11 @@ def convert(
                 for each in converted
             }
         )
+        sidecars.publish()
 
     with ExitStack() as stack:
         sidecars = stack.enter_context(Sidecars(plan, folder, overwrite=overwrite))
+        stack.enter_context(_bad_values(plan))
         with progress.stage("convert", total_nbytes(plan.passes)) as advance:
             execute(
                 plan.passes,
@@ -88,8 +94,25 @@ def convert(
                 identifies=plan.options.identifies,
                 accept=accept,
             )
-        sidecars.publish()
+            sidecars.keep()
     return tuple(converted)
+
+
+@contextmanager
+def _bad_values(plan: ConvertPlan) -> Iterator[None]:
+    """Name the source, and the options of a conversion, in what the engine refuses."""
+    try:
+        yield
+    except ValueRangeError as error:
+        if error.code != ValueRangeError.default_code:
+            raise
+        raise ValueRangeError(
+            plan.source.checkpoint.path,
+            error.reason,
+            hint="nothing was written: what is beyond a dtype's range becomes its edge "
+            "with --clamp, and fits bf16 or fp32; NaN and infinity have to be mended "
+            "in the source",
+        ) from error
 
 
 def _converted(plan: ConvertPlan, report: PassReport) -> list[Converted]:

@@ -1,7 +1,7 @@
 """The small files of a conversion: records, shard indexes, a folder's configurations.
 
 They are opened before the pass, so that what is in the way is found at once, and get
-their names after the checkpoints have theirs.
+their names just before the checkpoints do: a checkpoint that is there has its record.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from release.formats.target import check_target
 class Sidecars:
     """The open small files of a conversion; a context manager.
 
-    Unless published, it leaves no folder and no file behind.
+    Unless told to keep them, it leaves no folder and no file behind.
 
     Args:
         plan: The conversion.
@@ -40,7 +40,8 @@ class Sidecars:
         self._inputs = [path.stat() for path in plan.source.checkpoint.files]
         self._made: list[Path] = []
         self._texts: dict[str, OutputFile] = {}
-        self._is_published = False
+        self._published: list[Path] = []
+        self._is_kept = False
         self._stack = ExitStack()
         try:
             for variant in plan.variants:
@@ -79,15 +80,18 @@ class Sidecars:
         """Give all of them their names."""
         for file in self._texts.values():
             file.publish()
-        self._is_published = True
+            self._published.append(file.path)
+
+    def keep(self) -> None:
+        """Let everything stay: the checkpoints are complete."""
+        self._is_kept = True
 
     def _open(self, files: VariantFiles) -> None:
-        names = (files.record_name, *files.indexes, *files.copies.values())
         for part in files.parts:
             path = self._folder / part.name
             self._make_folder(path.parent)
             check_target(path, overwrite=self._overwrite, inputs=self._inputs)
-        for name in names:
+        for name in files.names[len(files.parts) :]:
             path = self._folder / name
             self._make_folder(path.parent)
             self._texts[name] = self._stack.enter_context(
@@ -120,8 +124,11 @@ class Sidecars:
 
     def _undo(self) -> None:
         self._stack.close()
-        if self._is_published:
+        if self._is_kept:
             return
+        if not self._overwrite:
+            for path in self._published:
+                path.unlink(missing_ok=True)
         for folder in sorted(self._made, key=lambda path: -len(path.parts)):
             with suppress(OSError):  # somebody else has put something there
                 folder.rmdir()

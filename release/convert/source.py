@@ -6,12 +6,14 @@ are tensors under the names that programs look for, and the layout of their valu
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from release.architecture.diffusers.forms import FORMS
 from release.architecture.diffusers.single_file import (
+    folder_architecture,
     prediction_markers,
     single_file_assemblies,
     single_file_name,
@@ -38,6 +40,13 @@ _ENDINGS: Final = re.compile(
     r"(-\d{5}-of-\d{5})?\.(safetensors(\.index(\.\w+)?\.json)?|sft|ckpt|pth?|bin)$",
     re.IGNORECASE,
 )
+_COMPONENT_PREFIXES: Final = {
+    "unet": "model.diffusion_model.",
+    "vae": "first_stage_model.",
+    "text_encoder": "cond_stage_model.transformer.",
+    "text_encoder_2": "conditioner.embedders.1.model.",
+}
+"""What tells the parts of a single file, for tensors that single files do not have."""
 _PLAIN_LAYOUTS: Final = frozenset({"plain", "plain-fp8"})
 
 
@@ -138,7 +147,7 @@ def _of_file(checkpoint: Checkpoint, options: SourceOptions) -> Source:
     try:
         layout = detect_layout(
             checkpoint,
-            quantization_config=quantization_config_beside(checkpoint.path),
+            quantization_config=_quantization_config(checkpoint),
             assume_scaled=options.assumes_scaled,
         )
         renames = nai_renames(checkpoint.tensors, path=checkpoint.path)
@@ -159,12 +168,41 @@ def _of_file(checkpoint: Checkpoint, options: SourceOptions) -> Source:
     return Source(
         stem=stem_of(checkpoint.path),
         checkpoint=arranged,
-        layout=layout,
+        layout=_renamed(layout, sources),
         architecture=_architecture(arranged),
         single_file_names={},
         folder=None,
         notes=notes,
         warnings=tuple(warnings),
+    )
+
+
+def _quantization_config(checkpoint: Checkpoint) -> Mapping[str, object] | None:
+    """Return what a config.json beside the file says of its fp8 weights, if it has any.
+
+    Beside other files lie the configurations of whatever else is in the folder.
+    """
+    if any(entry.dtype.is_fp8 for entry in checkpoint.tensors.values()):
+        return quantization_config_beside(checkpoint.path)
+    return None
+
+
+def _renamed(layout: Layout, sources: Mapping[str, str]) -> Layout:
+    """Return a layout by the names that tensors have from now on."""
+    names = {source: name for name, source in sources.items()}
+    return replace(
+        layout,
+        scales={
+            names[weight]: replace(scale, name=names[scale.name])
+            for weight, scale in layout.scales.items()
+            if weight in names
+        },
+        stored_as={
+            names[weight]: dtype
+            for weight, dtype in layout.stored_as.items()
+            if weight in names
+        },
+        auxiliary=frozenset(names[name] for name in layout.auxiliary if name in names),
     )
 
 
@@ -215,45 +253,44 @@ def _arranged(checkpoint: Checkpoint, sources: Mapping[str, str]) -> Checkpoint:
 def _of_folder(folder: DiffusersFolder, options: SourceOptions) -> Source:
     try:
         layout = detect_layout(folder, assume_scaled=options.assumes_scaled)
-        architecture, assemblies = single_file_assemblies(
-            folder.tensors, path=folder.path
-        )
-        _refuse_scaled(folder, layout, options)
+        ema_plan(folder.tensors, options.ema, path=folder.path)  # there is none to use
+        if options.keeps_layout:
+            return _kept_folder(folder, layout)
+        return _single_file(folder, layout)
     except BaseException:
         folder.close()
         raise
-    checkpoint: Checkpoint = folder
-    names: Mapping[str, str] = {}
-    if options.keeps_layout:
-        names = {
-            name: single_file_name(name, architecture)
-            for name in folder.tensors
-            if name not in layout.auxiliary
-        }
-    else:
-        schedule = folder.schedule
-        markers = prediction_markers(
-            architecture,
-            prediction_type=schedule.prediction_type,
-            zero_terminal_snr=schedule.zero_terminal_snr,
-        )
-        checkpoint = AssembledCheckpoint(folder, {**assemblies, **markers})
+
+
+def _kept_folder(folder: DiffusersFolder, layout: Layout) -> Source:
+    architecture = folder_architecture(folder.tensors)
     return Source(
         stem=folder.path.resolve().name,
-        checkpoint=checkpoint,
+        checkpoint=folder,
         layout=layout,
         architecture=architecture,
-        single_file_names=names,
-        folder=folder if options.keeps_layout else None,
+        single_file_names={
+            name: _known_name(name, architecture)
+            for name in folder.tensors
+            if name not in layout.auxiliary
+        },
+        folder=folder,
         notes=(),
         warnings=(*folder.warnings, *layout.warnings),
     )
 
 
-def _refuse_scaled(
-    folder: DiffusersFolder, layout: Layout, options: SourceOptions
-) -> None:
-    if layout.name not in _PLAIN_LAYOUTS and not options.keeps_layout:
+def _known_name(name: str, architecture: str) -> str:
+    """Return what rules know a folder's tensor by, also one of no single file."""
+    if architecture in FORMS:
+        with suppress(ValueError):
+            return single_file_name(name, architecture)
+    component, _, rest = name.partition("/")
+    return f"{_COMPONENT_PREFIXES[component]}{rest}"
+
+
+def _single_file(folder: DiffusersFolder, layout: Layout) -> Source:
+    if layout.name not in _PLAIN_LAYOUTS:
         raise TensorMismatchError(
             folder.path,
             f"is {layout.title}; expected weights without scales in a folder that "
@@ -261,6 +298,22 @@ def _refuse_scaled(
             code="scaled-folder",
             hint="pass --keep-layout",
         )
+    architecture, assemblies = single_file_assemblies(folder.tensors, path=folder.path)
+    markers = prediction_markers(
+        architecture,
+        prediction_type=folder.schedule.prediction_type,
+        zero_terminal_snr=folder.schedule.zero_terminal_snr,
+    )
+    return Source(
+        stem=folder.path.resolve().name,
+        checkpoint=AssembledCheckpoint(folder, {**assemblies, **markers}),
+        layout=layout,
+        architecture=architecture,
+        single_file_names={},
+        folder=None,
+        notes=(),
+        warnings=(*folder.warnings, *layout.warnings),
+    )
 
 
 def _architecture(checkpoint: Checkpoint) -> str:

@@ -57,7 +57,9 @@ class Copier:
             self._write(job.targets, offset, payload)
         result.operand_digests.append(digest.hexdigest())
         result.written = {
-            target.output: Written(digest.hexdigest(), Deviation(job.n_elements))
+            target.output: Written(
+                target.name, digest.hexdigest(), Deviation(job.n_elements)
+            )
             for target in job.targets
         }
         for witness in witnesses:

@@ -198,12 +198,12 @@ def _publish_all(files: Sequence[OutputFile], *, overwrite: bool) -> None:
 
 
 def _target_digests(results: Sequence[TensorResult], number: int) -> dict[str, str]:
-    """Return tensor name -> digest for all that one output holds."""
+    """Return digests of all that one output holds, by the names there."""
     found: dict[str, str] = {}
     for result in results:
         if number in result.written:
             written = result.written[number]
-            found |= {result.name: written.digest, **written.companions}
+            found |= {written.name: written.digest, **written.companions}
     return found
 
 

@@ -44,13 +44,14 @@ class Companions:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a tensor goes: output number, dtype, absolute byte offset.
+    """Where a tensor goes: output number, name there, dtype, absolute byte offset.
 
     With `clamps`, values beyond the dtype's finite range become its edge; without, they
     become infinite, which is an error. A target with `companions` is scaled.
     """
 
     output: int
+    name: str
     dtype: Dtype
     offset: int
     clamps: bool = False

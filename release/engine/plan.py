@@ -116,7 +116,7 @@ class OutputRequest:
     `dtypes` names the tensors that it holds. Those in `scaled`, all fp8 weights, are
     written in ComfyUI's layout, with a scale and a marker tensor beside each. With
     `clamps`, values beyond a dtype's finite range become its edge in every dtype, not
-    only in fp8.
+    only in fp8. All names begin with `prefix`, which they lack in the file.
     """
 
     variant: str
@@ -125,6 +125,11 @@ class OutputRequest:
     metadata: Mapping[str, str]
     scaled: frozenset[str] = frozenset()
     clamps: bool = False
+    prefix: str = ""
+
+    def name_of(self, tensor: str) -> str:
+        """Return what the file calls a tensor of the pass."""
+        return tensor.removeprefix(self.prefix)
 
 
 def plan_pass(
@@ -158,7 +163,7 @@ def plan_pass(
             ),
             targets=tuple(place[name] for place in places if name in place),
         )
-        for name in _job_order(outputs, sources)
+        for name in _job_order(outputs, places, sources)
     )
     # Scales lie at the front of a file, and what follows a file from its front waits
     # for the last of them.
@@ -183,11 +188,11 @@ def _plan_output(
 ) -> OutputPlan:
     """Lay out one output and reserve room for the digests in its header."""
     specs = [
-        TensorSpec(name, dtype, sources[name].shape)
+        TensorSpec(request.name_of(name), dtype, sources[name].shape)
         for name, dtype in request.dtypes.items()
     ]
     for name in request.scaled:
-        scale, marker = scale_names(name)
+        scale, marker = scale_names(request.name_of(name))
         text = comfy_quant_bytes(request.dtypes[name])
         specs.append(TensorSpec(scale, Dtype.F32, ()))
         specs.append(TensorSpec(marker, Dtype.U8, (len(text),)))
@@ -211,14 +216,15 @@ def _scaled_metadata(request: OutputRequest) -> dict[str, str]:
     if not request.scaled:
         return {}
     dtypes = {request.dtypes[name] for name in request.scaled}
-    layers = (name.removesuffix(".weight") for name in request.scaled)
+    names = map(request.name_of, request.scaled)
+    layers = (name.removesuffix(".weight") for name in names)
     return {METADATA_KEY: quantization_metadata(layers, dtypes.pop())}
 
 
 def _targets(
     number: int, output: OutputPlan, request: OutputRequest
 ) -> dict[str, Target]:
-    """Return tensor name -> its place in one output."""
+    """Return tensor of the pass -> its place in one output."""
     offsets = {
         entry.name: output.header_nbytes + entry.begin for entry in output.entries
     }
@@ -226,15 +232,16 @@ def _targets(
     def companions(name: str) -> Companions | None:
         if name not in request.scaled:
             return None
-        scale, marker = scale_names(name)
+        scale, marker = scale_names(request.name_of(name))
         text = comfy_quant_bytes(request.dtypes[name])
         return Companions(scale, offsets[scale], marker, offsets[marker], text)
 
     return {
         name: Target(
             output=number,
+            name=request.name_of(name),
             dtype=dtype,
-            offset=offsets[name],
+            offset=offsets[request.name_of(name)],
             clamps=request.clamps or dtype.is_fp8,
             companions=companions(name),
         )
@@ -255,7 +262,9 @@ def _operand(
 
 
 def _job_order(
-    outputs: Sequence[OutputPlan], sources: Mapping[str, TensorSource]
+    outputs: Sequence[OutputPlan],
+    places: Sequence[Mapping[str, Target]],
+    sources: Mapping[str, TensorSource],
 ) -> list[str]:
     """Return tensor names in the order that fills every output nearly from its start.
 
@@ -263,9 +272,11 @@ def _job_order(
     of the output with the most dtypes: the others differ from it only by small tensors.
     Shards follow one another; what is only read comes last.
     """
-    leading = sorted(
-        outputs, key=lambda output: -len({entry.dtype for entry in output.entries})
-    )
-    names = [entry.name for output in leading for entry in output.entries]
-    written = [name for name in dict.fromkeys(names) if name in sources]
+    n_dtypes = [len({entry.dtype for entry in output.entries}) for output in outputs]
+    leading = sorted(range(len(outputs)), key=lambda number: -n_dtypes[number])
+    written = [
+        name
+        for number in leading
+        for name, _ in sorted(places[number].items(), key=lambda item: item[1].offset)
+    ]
     return list(dict.fromkeys([*written, *sources]))

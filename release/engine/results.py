@@ -69,10 +69,11 @@ class Deviation:
 class Written:
     """One tensor as it was written to one output.
 
-    `digest` is its xxh3_128 in hex; `companions` the same for what goes with a scaled
-    weight, by tensor name.
+    `name` is what it is called there; `digest` is its xxh3_128 in hex; `companions` the
+    same for what goes with a scaled weight, by tensor name.
     """
 
+    name: str
     digest: str
     deviation: Deviation
     companions: dict[str, str] = field(default_factory=dict)

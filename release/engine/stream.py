@@ -52,7 +52,7 @@ class Pass:
             self._results[job.name] = result
             for target in job.targets:
                 frontier = self.frontiers[target.output]
-                frontier.finish(job.name)
+                frontier.finish(target.name)
                 if target.companions:
                     for name in target.companions.names:
                         frontier.finish(name)

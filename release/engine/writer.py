@@ -65,7 +65,11 @@ class TargetWriter:
     def write(self, chunk: Chunk) -> None:
         """Round a chunk and write it to its place."""
         count = chunk.value.numel()
-        if chunk.source is not None and chunk.source.dtype is self._rounded.dtype:
+        if (
+            self._scale == 1.0
+            and chunk.source is not None
+            and chunk.source.dtype is self._rounded.dtype
+        ):
             payload = bytes_of(chunk.source)
             self._deviation.square_sum += chunk.square_sum
         else:
@@ -87,7 +91,12 @@ class TargetWriter:
 
     def result(self) -> Written:
         """Return what is known of the tensor after its last chunk."""
-        return Written(self._digest.hexdigest(), self._deviation, self._companions)
+        return Written(
+            name=self.target.name,
+            digest=self._digest.hexdigest(),
+            deviation=self._deviation,
+            companions=self._companions,
+        )
 
     @property
     def overflowed(self) -> str:

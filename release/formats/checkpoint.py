@@ -3,21 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
-from release.errors import InputError, visible
+from release.errors import visible
 from release.formats.header import TensorEntry, read_header
 from release.formats.input import InputFile
-
-_PICKLED_SUFFIXES: Final = {
-    ".bin",
-    ".ckpt",
-    ".pickle",
-    ".pkl",
-    ".pt",
-    ".pt2",
-    ".pth",
-}
 
 
 class Checkpoint(Protocol):
@@ -138,23 +128,3 @@ class SafetensorsCheckpoint:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self.file.close()
-
-
-def open_checkpoint(path: Path) -> SafetensorsCheckpoint:
-    """Open the checkpoint at `path` and read its header.
-
-    Raises:
-        InputError: `pickle` for formats whose files are programs, else as for
-            `InputFile`.
-        CheckpointError: The header is not a strict safetensors header.
-    """
-    if path.is_file() and path.suffix.lower() in _PICKLED_SUFFIXES:
-        raise InputError(
-            path,
-            f"{visible(path.suffix)} files hold pickles, which this version does not "
-            f"read, expected a .safetensors file",
-            code="pickle",
-            hint="convert it to safetensors with the program you load it with, and "
-            "name the result",
-        )
-    return SafetensorsCheckpoint(path)

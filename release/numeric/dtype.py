@@ -64,7 +64,7 @@ class Dtype(Enum):
         """What rounding normally distributed weights to this dtype leaves, in dB.
 
         It is reached when no value underflows. Half the spacing of a binade of 2**p
-        steps, root mean square over a normal distribution, is 6.02 p + 13.5 dB below
+        steps, root mean square over a normal distribution, is 6.02 p + 13.55 dB below
         the signal.
         """
         stored = self.mantissa_bits
@@ -77,7 +77,7 @@ class Dtype(Enum):
 
 
 _DB_PER_BIT = 6.0206
-_DB_OF_NO_BITS = 13.5
+_DB_OF_NO_BITS = 13.55
 _MANTISSA_BITS = {
     "F64": 52,
     "F32": 23,

@@ -13,6 +13,8 @@ _FACTORS: Final = {
         for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB"))
     },
 }
+_NBYTES_END: Final = 2**63
+"""No file system counts further."""
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", re.IGNORECASE)
 
 
@@ -29,12 +31,12 @@ def parse_size(text: str) -> int:
     """Return the bytes of a size such as "5GB" (decimal), "5 GiB" or "5000".
 
     Raises:
-        ValueError: It is no size, or not at least one byte.
+        ValueError: It is no size, less than one byte, or 2**63 bytes and more.
     """
     found = _SIZE.fullmatch(text.strip())
     factor = _FACTORS.get(found[2].lower()) if found else None
-    nbytes = int(float(found[1]) * factor) if found and factor else 0
-    if nbytes < 1:
+    nbytes = float(found[1]) * factor if found and factor else 0.0
+    if not 1 <= nbytes < _NBYTES_END:
         message = f"{text!r:.80} is not a size such as 5GB"
         raise ValueError(message)
-    return nbytes
+    return int(nbytes)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from release.errors import CheckpointError, InputError
-from release.formats.checkpoint import SafetensorsCheckpoint, open_checkpoint
+from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.header import TensorEntry
 from release.formats.input import InputFile
+from release.formats.open import open_safetensors
 from release.formats.paths import safe_relative_paths
 from release.formats.scan import scan
 from release.manifest import (
@@ -87,7 +88,7 @@ def _verify_checkpoint(
     if not path.is_file():
         return FileVerdict(record.name, "missing", "is not there", 0, record.variant)
     try:
-        with open_checkpoint(path) as checkpoint:
+        with open_safetensors(path) as checkpoint:
             verdict = _compare_checkpoint(checkpoint, record, threads, advance)
             if verdict.verdict == "intact" and level == "sha256":
                 return _compare_identity(checkpoint.file, record, verdict, advance)

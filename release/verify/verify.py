@@ -7,7 +7,7 @@ wrote carries its tensors' digests and needs nothing beside it.
 
 from pathlib import Path
 
-from release.formats.checkpoint import open_checkpoint
+from release.formats.open import open_safetensors
 from release.metadata import RELEASE_KEY, STAND_IN_KEY
 from release.progress import Progress
 from release.verify.alone import shown, verify_alone
@@ -34,7 +34,7 @@ def verify(
         from release.verify.folder import verify_folder  # the manifest needs pydantic
 
         return verify_folder(path, level=level, threads=threads, progress=progress)
-    with open_checkpoint(path) as checkpoint:
+    with open_safetensors(path) as checkpoint:
         stages = 2 if level == "sha256" else 1
         with progress.stage("verify", checkpoint.nbytes * stages) as advance:
             found = verify_alone(

@@ -23,7 +23,9 @@ def convert() -> Convert:
     path a line, in the order of `to`.
     """
 
-    def run(source: Path, *to: str, out: Path, options: tuple[str, ...] = ()) -> object:
+    def run(
+        source: Path, *to: str, out: Path, options: tuple[str, ...] = ()
+    ) -> dict[str, Path]:
         presets = [f"--to={name}" for name in to]
         arguments = ["convert", str(source), *presets, f"--out={out}", "--quiet"]
         printed, errors = io.StringIO(), io.StringIO()
@@ -35,8 +37,12 @@ def convert() -> Convert:
             app([*arguments, "--threads=2", *options], prog_name="krelease")
         assert not stop.value.code, errors.getvalue()
         paths = [Path(line) for line in printed.getvalue().splitlines()]
-        firsts = [path for path in paths if "-of-" not in path.name] or paths
-        return dict(zip(to, firsts, strict="-of-" not in str(paths)))
+        firsts = [
+            path
+            for path in paths
+            if "-of-" not in path.name or "-00001-of-" in path.name
+        ]
+        return dict(zip(to, firsts, strict=True))
 
     return run
 

@@ -17,7 +17,7 @@ from release.engine.plan import (
     plan_pass,
 )
 from release.engine.results import PassReport
-from release.formats.checkpoint import open_checkpoint
+from release.formats.open import open_checkpoint
 from release.numeric.dtype import Dtype
 
 Tensors = Mapping[str, torch.Tensor]

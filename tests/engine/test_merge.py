@@ -16,7 +16,7 @@ from release.catalog.find import find_definition
 from release.engine.execute import execute
 from release.engine.standin import make_stand_ins
 from release.folder import build_folder
-from release.formats.checkpoint import open_checkpoint
+from release.formats.open import open_checkpoint
 from release.ingredients import locate
 from release.numeric.dtype import Dtype
 from release.progress import NoProgress

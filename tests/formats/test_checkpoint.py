@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
-from release.errors import HeaderError, InputError
-from release.formats.checkpoint import open_checkpoint
+from release.errors import CheckpointError, HeaderError, InputError
+from release.formats.open import open_checkpoint, open_safetensors
+from release.formats.pickled.checkpoint import PickledCheckpoint
 from release.numeric.dtype import Dtype
 
 
@@ -104,15 +106,56 @@ def test_file_changed_while_open_is_noticed(path):
 
 
 @pytest.mark.parametrize("name", ["m.ckpt", "m.pt", "m.pth", "m.bin", "m.PKL"])
-def test_file_that_may_run_code_is_refused_by_its_name(tmp_path, name):
+def test_pickled_file_is_known_by_its_name(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"\x80\x02}q\x00.")
 
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(CheckpointError) as caught:
         open_checkpoint(path)
+
+    assert caught.value.code == "format"
+    assert "bare pickle" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["m.ckpt", "m.pt", "m.safetensors", "m"])
+def test_pickled_file_is_known_by_its_first_bytes(tmp_path, name):
+    path = tmp_path / name
+    torch.save({"w": torch.arange(3.0)}, path)
+
+    with open_checkpoint(path) as checkpoint:
+        assert isinstance(checkpoint, PickledCheckpoint)
+        assert read(checkpoint, checkpoint.tensors["w"]) == bytes(6) + bytes.fromhex(
+            "803f00000040"
+        )
+
+
+def test_stubs_are_asked_for_by_name(tmp_path):
+    path = tmp_path / "m.ckpt"
+    torch.save({"state_dict": {"w": torch.ones(1)}, "lr": np.float64(1)}, path)
+
+    with pytest.raises(CheckpointError, match="asks to call"):
+        open_checkpoint(path)
+
+    with open_checkpoint(path, stub_globals=True) as checkpoint:
+        assert list(checkpoint.tensors) == ["w"]
+
+
+@pytest.mark.parametrize("name", ["m.ckpt", "m.safetensors"])
+def test_pickled_file_is_refused_where_one_safetensors_file_is_needed(tmp_path, name):
+    torch.save({"w": torch.arange(3.0)}, tmp_path / name)
+
+    with pytest.raises(InputError) as caught:
+        open_safetensors(tmp_path / name)
 
     assert caught.value.code == "pickle"
     assert "safetensors" in caught.value.hint
+
+
+def test_safetensors_file_under_a_wrong_suffix_is_named(path, tmp_path):
+    wrong = path.rename(tmp_path / "model.ckpt")
+
+    with pytest.raises(CheckpointError, match="safetensors file under another suffix"):
+        open_checkpoint(wrong)
 
 
 @pytest.mark.parametrize(

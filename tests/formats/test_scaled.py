@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from release.errors import ValueRangeError
-from release.formats.checkpoint import open_checkpoint
+from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.layouts.kinds import Scale, grid_shape
 from release.formats.scaled import multipliers, read_grid
 
@@ -120,7 +120,7 @@ def scale_file(tmp_path):
         text = json.dumps({"s": entry}).encode()
         path = tmp_path / "model.safetensors"
         path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-        return open_checkpoint(path)
+        return SafetensorsCheckpoint(path)
 
     return write
 

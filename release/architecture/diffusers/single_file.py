@@ -21,6 +21,7 @@ from release.formats.tensor import TensorEntry
 
 _SDXL_SIGNS: Final = ("text_encoder_2/", "unet/add_embedding.")
 _FIRST_PROJECTION: Final = "unet/down_blocks.0.attentions.0.proj_in.weight"
+_UNKNOWN: Final = "unknown"
 _ARCHITECTURE_OF_RANK: Final = {4: "sd1", 2: "sd2"}
 """SD1 projects into its attentions by 1 x 1 convolutions, SD2 by matrices."""
 
@@ -46,7 +47,14 @@ def single_file_assemblies(
             the architecture does not have; `duplicate-tensor` for one tensor under an
             old and a new name; `missing-tensors` for a part of a packed tensor.
     """
-    architecture = _architecture(tensors, path)
+    architecture = folder_architecture(tensors)
+    if architecture == _UNKNOWN:
+        raise TensorMismatchError(
+            path,
+            "is a pipeline of an unknown architecture, expected SDXL, SD1 or SD2",
+            code="unknown-architecture",
+            hint="keep the folder's layout, or convert its files one by one",
+        )
     table = _table(architecture)
     present = _present(tensors, table, path)
     assemblies: dict[str, Assembly] = {}
@@ -150,19 +158,13 @@ def _modern(name: str) -> str:
     return modern_text_name(name) if name.startswith("text_encoder") else name
 
 
-def _architecture(tensors: Mapping[str, TensorEntry], path: Path) -> str:
+def folder_architecture(tensors: Mapping[str, TensorEntry]) -> str:
+    """Return "sdxl", "sd1", "sd2" or "unknown" for the tensors of a folder."""
     if any(name.startswith(_SDXL_SIGNS) for name in tensors):
         return "sdxl"
     projection = tensors.get(_FIRST_PROJECTION)
     rank = len(projection.shape) if projection is not None else 0
-    if rank in _ARCHITECTURE_OF_RANK:
-        return _ARCHITECTURE_OF_RANK[rank]
-    raise TensorMismatchError(
-        path,
-        "is a pipeline of an unknown architecture, expected SDXL, SD1 or SD2",
-        code="unknown-architecture",
-        hint="convert its files one by one",
-    )
+    return _ARCHITECTURE_OF_RANK.get(rank, _UNKNOWN)
 
 
 def _present(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from release.engine.plan import OutputPlan, Plan, ingredients_text
 from release.engine.results import (
@@ -23,6 +23,9 @@ from release.formats.output import OutputFile, require_space
 from release.formats.tensor import tensor_set
 from release.metadata import INGREDIENTS_KEY
 from release.progress import Advance
+
+if TYPE_CHECKING:
+    from release.engine.stream import Pass
 
 _MAX_SEALED_AT_ONCE: Final = 4
 
@@ -100,7 +103,7 @@ def survey(
 
     state = Pass(plan, None, advance)
     run_workers(state, [], threads=threads)
-    results = state.results()
+    results = _results(plan, state)
     return tuple(_deviations(results, number) for number in range(len(plan.outputs)))
 
 
@@ -144,10 +147,17 @@ def _stream(
         for file, frontier in zip(files, state.frontiers, strict=True)
     ]
     run_workers(state, [hasher.follow for hasher in hashers], threads=threads)
-    results = state.results()
+    return _results(plan, state), [hasher.hexdigest() for hasher in hashers]
+
+
+def _results(plan: Plan, state: "Pass") -> list[TensorResult]:
+    """Return what the pass found.
+
+    Values that are wrong because a file changed meanwhile are blamed on the change.
+    """
     for ingredient in plan.ingredients:
         ingredient.checkpoint.check_unchanged()
-    return results, [hasher.hexdigest() for hasher in hashers]
+    return state.results()
 
 
 def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str, str]:

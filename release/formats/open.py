@@ -1,14 +1,17 @@
 """Opening whatever a checkpoint is stored as."""
 
+import re
 from pathlib import Path
 from typing import Final
 
-from release.errors import InputError
+from release.errors import InputError, first_names
 from release.formats.checkpoint import Checkpoint, SafetensorsCheckpoint
+from release.formats.folder_layout import list_folder
 from release.formats.input import InputFile
 from release.formats.pickled.sniff import ZIP_MAGIC
 from release.formats.sharded import ShardedCheckpoint, is_index_name, is_shard_name
 
+_FIRST_SHARD: Final = re.compile(r"-00001-of-\d{5}\.safetensors$")
 _PICKLED_SUFFIXES: Final = {
     ".bin",
     ".ckpt",
@@ -24,13 +27,15 @@ def open_checkpoint(path: Path, *, stub_globals: bool = False) -> Checkpoint:
     """Open the checkpoint at `path`: a safetensors file, shards, or a pickled file.
 
     Args:
-        path: The file, or one of the shards, or their index.
+        path: The file, or one of the shards, their index, or their folder.
         stub_globals: As for `PickledCheckpoint`; nothing to the others.
 
     Raises:
         InputError: As for `InputFile`.
         CheckpointError: The file is not what its name or its first bytes promise.
     """
+    if path.is_dir():
+        path = _shards_in(path)
     if is_index_name(path.name) or is_shard_name(path.name):
         return ShardedCheckpoint(path)
     if _is_pickled(path):
@@ -38,6 +43,34 @@ def open_checkpoint(path: Path, *, stub_globals: bool = False) -> Checkpoint:
 
         return PickledCheckpoint(path, stub_globals=stub_globals)
     return SafetensorsCheckpoint(path)
+
+
+def _shards_in(folder: Path) -> Path:
+    """Return the index of the one sharded checkpoint in a folder, or its first shard.
+
+    Raises:
+        InputError: `not-a-file`, there is none; `ambiguous-shards`, there are several.
+    """
+    names = list_folder(folder)
+    found = [name for name in names if is_index_name(name)]
+    found = found or [name for name in names if _FIRST_SHARD.search(name)]
+    if len(found) == 1:
+        return folder / found[0]
+    if found:
+        raise InputError(
+            folder,
+            f"holds {len(found)} sharded checkpoints, expected one: "
+            f"{first_names(found)}",
+            code="ambiguous-shards",
+            hint="name the index, or one of the shards, of the one that is meant",
+        )
+    raise InputError(
+        folder,
+        "is a folder without shards, expected a checkpoint file, shards, or a folder "
+        "in the layout of diffusers",
+        code="not-a-file",
+        hint="name the file",
+    )
 
 
 def open_safetensors(path: Path) -> SafetensorsCheckpoint:

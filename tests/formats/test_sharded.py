@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from release.errors import CheckpointError, InputError
 from release.formats import sharded as sharded_module
+from release.formats.open import open_checkpoint
 from release.formats.sharded import (
     ShardedCheckpoint,
     encode_index,
@@ -361,3 +362,42 @@ def test_written_index_is_read_back(folder):
     with ShardedCheckpoint(path) as checkpoint:
         assert checkpoint.tensors.keys() == ARRAYS.keys()
     assert json.loads(path.read_text())["metadata"] == {"total_size": 210}
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_folder_of_shards_is_opened_as_the_checkpoint_in_it(tmp_path, indexed):
+    for number in (1, 2):
+        safetensors.numpy.save_file(
+            {f"t{number}": values(number, 3)},
+            tmp_path / f"m-0000{number}-of-00002.safetensors",
+        )
+    if indexed:
+        places = {f"t{n}": f"m-0000{n}-of-00002.safetensors" for n in (1, 2)}
+        (tmp_path / "m.safetensors.index.json").write_bytes(
+            encode_index(places, data_nbytes=24)
+        )
+
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.tensors.keys() == {"t1", "t2"}
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ([], "not-a-file"),
+        (["model.safetensors"], "not-a-file"),
+        (
+            ["a-00001-of-00002.safetensors", "b-00001-of-00001.safetensors"],
+            "ambiguous-shards",
+        ),
+        (["a.safetensors.index.json", "b.safetensors.index.json"], "ambiguous-shards"),
+    ],
+)
+def test_folder_that_is_not_one_checkpoint_is_refused(tmp_path, names, code):
+    for name in names:
+        (tmp_path / name).touch()
+
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+
+    assert caught.value.code == code

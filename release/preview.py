@@ -102,6 +102,7 @@ class _Absent:
     tensors: Mapping[str, TensorEntry]
     path: Path = Path("not at hand")
     files: tuple[Path, ...] = ()
+    container: str = "not at hand"
     metadata: Mapping[str, str] = field(default_factory=dict)
     nbytes: int = 0
     warnings: tuple[str, ...] = ()

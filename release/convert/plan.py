@@ -17,7 +17,9 @@ from release.engine.plan import (
     TensorSource,
     plan_pass,
 )
+from release.errors import UsageError
 from release.formats.layouts.comfy import comfy_quant_bytes
+from release.formats.limits import SHARDS_MAX
 from release.formats.tensor import TensorEntry
 from release.metadata import VARIANT_KEY
 from release.numeric.dtype import Dtype
@@ -90,6 +92,7 @@ def plan_convert(
 
     Raises:
         RecipeError: A rule of the user's fits no tensor, or none that may be cast.
+        UsageError: Scales in a folder whose layout is kept, or too many files.
     """
     weights = _weights(source)
     carried = carry(
@@ -104,6 +107,7 @@ def plan_convert(
         _variant(source, options, weights, preset, (kept or {}).get(preset.name))
         for preset in options.presets
     )
+    _check_count(variants)
     requests = [
         request
         for variant in variants
@@ -152,6 +156,8 @@ def _variant(
             name: Assignment(Dtype.F16, False, _kept_reason(options, assignments[name]))
             for name in kept
         }
+    if source.folder is not None:
+        _check_unscaled(preset, assignments)
     nbytes = {
         name: _stored_nbytes(entry, assignments[name])
         for name, entry in weights.items()
@@ -176,6 +182,30 @@ def _variant(
         else (f"already {preset.name}: every tensor is copied as it is",),
         warnings=_warnings(source, weights, preset, assignments),
     )
+
+
+def _check_count(variants: tuple[VariantPlan, ...]) -> None:
+    """Refuse more files than are open at once on any system, and than are read back."""
+    n_files = sum(len(variant.files.parts) for variant in variants)
+    if n_files > SHARDS_MAX:
+        raise UsageError(
+            f"{n_files:,} files of weights; expected at most {SHARDS_MAX} at once",
+            code="too-many-files",
+            hint="pass a larger size to --shard, or fewer variants",
+        )
+
+
+def _check_unscaled(preset: Preset, assignments: Mapping[str, Assignment]) -> None:
+    """Refuse scales in a folder: diffusers would leave them out without an error."""
+    scaled = [name for name, each in assignments.items() if each.scaled]
+    if scaled:
+        raise UsageError(
+            f"{preset.name} with --keep-layout: {len(scaled):,} weights would be "
+            "scaled; expected weights without scales in a diffusers folder",
+            code="folder-scales",
+            hint="diffusers does not read scales: choose --to fp8, or leave "
+            "--keep-layout out",
+        )
 
 
 def _kept_reason(options: ConvertOptions, before: Assignment) -> str:
@@ -248,11 +278,6 @@ def _warnings(
         source.single_file_name(name): each for name, each in assignments.items()
     }
     found = [f"{preset.name}: {line}" for line in risks(by_known)]
-    if source.folder is not None and any(each.scaled for each in assignments.values()):
-        found.append(
-            f"{preset.name}: diffusers does not read scales and would load wrong "
-            "values; ComfyUI wants one file (no --keep-layout)"
-        )
     known = {source.single_file_name(name): entry for name, entry in weights.items()}
     found += _recognition(preset, majority(by_known, known))
     kept = [

@@ -54,12 +54,12 @@ class RuleRecord(_Record):
 class ComponentRecord(_Record):
     """What the cast tensors of one component lost.
 
-    `ceiling_db` is what the coarsest of their dtypes can reach.
+    `ceiling_db` is what the coarsest of their dtypes can reach; None without any.
     """
 
     nbytes_before: Count
     nbytes_after: Count
-    ceiling_db: Figure | None
+    ceiling_db: Figure | None = None
     cast: ParityRecord
 
 

@@ -119,7 +119,7 @@ class Sidecars:
         with InputFile(found.path) as file:
             data = file.read(0, file.nbytes)
         if str(relative) == INDEX_NAME:
-            return without_components(data, source.unread)
+            return without_components(data, source.absent)
         return data
 
     def _undo(self) -> None:

@@ -31,8 +31,8 @@ from release.errors import (
 from release.formats.assembled import AssembledCheckpoint, Assembly
 from release.formats.checkpoint import Checkpoint
 from release.formats.diffusers_folder import DiffusersFolder, is_pipeline
-from release.formats.layouts.configured import quantization_config_beside
-from release.formats.layouts.detect import detect_layout
+from release.formats.folder_files import INDEX_NAME
+from release.formats.layouts.detect import layout_of
 from release.formats.layouts.kinds import Layout
 from release.formats.open import open_checkpoint
 
@@ -145,11 +145,7 @@ def _refuse_folder_options(path: Path, options: SourceOptions) -> None:
 
 def _of_file(checkpoint: Checkpoint, options: SourceOptions) -> Source:
     try:
-        layout = detect_layout(
-            checkpoint,
-            quantization_config=_quantization_config(checkpoint),
-            assume_scaled=options.assumes_scaled,
-        )
+        layout = layout_of(checkpoint, assume_scaled=options.assumes_scaled)
         renames = nai_renames(checkpoint.tensors, path=checkpoint.path)
         plan = ema_plan(checkpoint.tensors, options.ema, path=checkpoint.path)
         _check_ema_shapes(checkpoint, plan.sources)
@@ -175,16 +171,6 @@ def _of_file(checkpoint: Checkpoint, options: SourceOptions) -> Source:
         notes=notes,
         warnings=tuple(warnings),
     )
-
-
-def _quantization_config(checkpoint: Checkpoint) -> Mapping[str, object] | None:
-    """Return what a config.json beside the file says of its fp8 weights, if it has any.
-
-    Beside other files lie the configurations of whatever else is in the folder.
-    """
-    if any(entry.dtype.is_fp8 for entry in checkpoint.tensors.values()):
-        return quantization_config_beside(checkpoint.path)
-    return None
 
 
 def _renamed(layout: Layout, sources: Mapping[str, str]) -> Layout:
@@ -252,7 +238,7 @@ def _arranged(checkpoint: Checkpoint, sources: Mapping[str, str]) -> Checkpoint:
 
 def _of_folder(folder: DiffusersFolder, options: SourceOptions) -> Source:
     try:
-        layout = detect_layout(folder, assume_scaled=options.assumes_scaled)
+        layout = layout_of(folder, assume_scaled=options.assumes_scaled)
         ema_plan(folder.tensors, options.ema, path=folder.path)  # there is none to use
         if options.keeps_layout:
             return _kept_folder(folder, layout)
@@ -275,9 +261,15 @@ def _kept_folder(folder: DiffusersFolder, layout: Layout) -> Source:
             if name not in layout.auxiliary
         },
         folder=folder,
-        notes=(),
+        notes=_absence(folder.absent),
         warnings=(*folder.warnings, *layout.warnings),
     )
+
+
+def _absence(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    return (f"{INDEX_NAME} will declare as not there: {first_names(names)}",)
 
 
 def _known_name(name: str, architecture: str) -> str:

@@ -215,10 +215,11 @@ def _scaled_metadata(request: OutputRequest) -> dict[str, str]:
     """Return what a header says of scaled weights; programs want it or the markers."""
     if not request.scaled:
         return {}
-    dtypes = {request.dtypes[name] for name in request.scaled}
-    names = map(request.name_of, request.scaled)
-    layers = (name.removesuffix(".weight") for name in names)
-    return {METADATA_KEY: quantization_metadata(layers, dtypes.pop())}
+    layers = {
+        request.name_of(name).removesuffix(".weight"): request.dtypes[name]
+        for name in request.scaled
+    }
+    return {METADATA_KEY: quantization_metadata(layers)}
 
 
 def _targets(

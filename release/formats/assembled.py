@@ -51,6 +51,7 @@ class AssembledCheckpoint:
     Attributes:
         path: As in `base`.
         files: As in `base`.
+        container: As in `base`.
         metadata: As in `base`.
         tensors: The new tensors by name, in the order given.
         nbytes: As in `base`.
@@ -73,6 +74,7 @@ class AssembledCheckpoint:
         self._transposition = _Transposition(base)
         self.path = base.path
         self.files = base.files
+        self.container = base.container
         self.metadata = base.metadata
         self.nbytes = base.nbytes
         self.warnings = base.warnings

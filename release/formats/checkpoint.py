@@ -25,6 +25,10 @@ class Checkpoint(Protocol):
         """Every file on disk that is read."""
 
     @property
+    def container(self) -> str:
+        """Kind of file or folder, in a few words."""
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """Free text of the file's maker; foreign and never trusted."""
 
@@ -76,6 +80,7 @@ class SafetensorsCheckpoint:
     Attributes:
         path: The file.
         files: The same, alone.
+        container: Kind of file, in a few words.
         file: The same, opened.
         metadata: The header's `__metadata__`.
         tensors: All tensors by name, in data order.
@@ -91,6 +96,7 @@ class SafetensorsCheckpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.files = (path,)
+        self.container = "safetensors file"
         self.file = InputFile(path)
         try:
             header = read_header(self.file)

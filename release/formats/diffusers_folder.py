@@ -9,6 +9,7 @@ from release.errors import TensorMismatchError
 from release.formats.checkpoint import Checkpoint, SafetensorsCheckpoint
 from release.formats.folder_files import (
     INDEX_NAME,
+    absent_components,
     missing_weights,
     pipeline_folders,
     read_schedule,
@@ -50,6 +51,7 @@ class DiffusersFolder(JoinedCheckpoint):
         weight_files: Every file of weights, component by component.
         small_files: Configurations and vocabularies that a copy of the folder needs.
         unread: Subfolders of the pipeline that hold weights which are not read.
+        absent: Components that a copy of what is read lacks, those among them.
         schedule: What the scheduler says of the model.
 
     Args:
@@ -69,10 +71,12 @@ class DiffusersFolder(JoinedCheckpoint):
         _check_complete(path, folders, weights)
         self.small_files, file_warnings = small_files(path, folders)
         self.unread = unread_folders(path, folders)
+        self.absent = absent_components(path, folders)
         self.schedule = read_schedule(path, folders)
         super().__init__(
             path,
             [(f"{each.component}/", _opener(path, each)) for each in weights],
+            container="diffusers folder",
             own_warnings=(*warnings, *file_warnings, *_unread_warnings(self.unread)),
         )
         self.weight_files = self._weight_files(weights)

@@ -27,6 +27,8 @@ from release.formats.sharded import is_index_name
 INDEX_NAME: Final = "model_index.json"
 """The file that makes a folder a pipeline."""
 
+_MODEL_CONFIG: Final = "config.json"
+"""What libraries save beside weights; tokenizers and schedulers have other files."""
 _CONFIG_NBYTES_MAX: Final = 2**20
 _SUFFIXES: Final = (".json", ".txt", ".model")
 _WEIGHT_SUFFIXES: Final = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
@@ -107,6 +109,24 @@ def unread_folders(folder: Path, folders: Sequence[str]) -> tuple[str, ...]:
         if name not in COMPONENTS
         and (folder / name).is_dir()
         and any(file.endswith(_WEIGHT_SUFFIXES) for file in list_folder(folder / name))
+    )
+
+
+def absent_components(folder: Path, folders: Sequence[str]) -> tuple[str, ...]:
+    """Return the components of the pipeline that a copy of what is read lacks.
+
+    They are models that are not read, with weights or without, and what is not there.
+    """
+    unread = unread_folders(folder, folders)
+    return tuple(
+        name
+        for name in folders
+        if name not in COMPONENTS
+        and (
+            name in unread
+            or not (folder / name).is_dir()
+            or _is_file(folder / name / _MODEL_CONFIG)
+        )
     )
 
 

@@ -244,7 +244,7 @@ def _refuse_pickles(folder: Path, names: Sequence[str]) -> None:
             folder,
             f"holds only pickled weights ({first_names(pickled)}), expected "
             f".safetensors files",
-            code="pickle",
+            code="pickled-checkpoint",
             hint="download the safetensors files of the model, or load it and call "
             "save_pretrained(..., safe_serialization=True)",
         )

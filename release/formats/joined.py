@@ -25,6 +25,7 @@ class JoinedCheckpoint:
 
     Attributes:
         path: What the user named.
+        container: Kind of file or folder, as given.
         files: `own_files`, then the files of all parts.
         metadata: That of all parts; keys on which they differ are left out.
         tensors: All tensors by name, in the order of the parts.
@@ -34,6 +35,7 @@ class JoinedCheckpoint:
     Args:
         path: What the user named.
         parts: The parts, in order.
+        container: Kind of file or folder, in a few words.
         own_files: Files read besides those of the parts.
         own_warnings: Warnings besides those of the parts.
 
@@ -48,10 +50,12 @@ class JoinedCheckpoint:
         path: Path,
         parts: Iterable[Part],
         *,
+        container: str,
         own_files: tuple[Path, ...] = (),
         own_warnings: tuple[str, ...] = (),
     ) -> None:
         self.path = path
+        self.container = container
         self._parts: list[Checkpoint] = []
         self._places: dict[str, tuple[Checkpoint, TensorEntry]] = {}
         self._entries: dict[str, TensorEntry] = {}

@@ -1,6 +1,5 @@
 """Opening whatever a checkpoint is stored as."""
 
-import re
 from pathlib import Path
 from typing import Final
 
@@ -9,9 +8,13 @@ from release.formats.checkpoint import Checkpoint, SafetensorsCheckpoint
 from release.formats.folder_layout import list_folder
 from release.formats.input import InputFile
 from release.formats.pickled.sniff import ZIP_MAGIC
-from release.formats.sharded import ShardedCheckpoint, is_index_name, is_shard_name
+from release.formats.sharded import (
+    ShardedCheckpoint,
+    is_first_shard_name,
+    is_index_name,
+    is_shard_name,
+)
 
-_FIRST_SHARD: Final = re.compile(r"-00001-of-\d{5}\.safetensors$")
 _PICKLED_SUFFIXES: Final = {
     ".bin",
     ".ckpt",
@@ -27,7 +30,7 @@ def open_checkpoint(path: Path, *, stub_globals: bool = False) -> Checkpoint:
     """Open the checkpoint at `path`: a safetensors file, shards, or a pickled file.
 
     Args:
-        path: The file, or one of the shards, their index, or their folder.
+        path: The file, or one of the shards, their index, or the folder of either.
         stub_globals: As for `PickledCheckpoint`; nothing to the others.
 
     Raises:
@@ -35,7 +38,7 @@ def open_checkpoint(path: Path, *, stub_globals: bool = False) -> Checkpoint:
         CheckpointError: The file is not what its name or its first bytes promise.
     """
     if path.is_dir():
-        path = _shards_in(path)
+        path = _only_one_in(path)
     if is_index_name(path.name) or is_shard_name(path.name):
         return ShardedCheckpoint(path)
     if _is_pickled(path):
@@ -45,17 +48,20 @@ def open_checkpoint(path: Path, *, stub_globals: bool = False) -> Checkpoint:
     return SafetensorsCheckpoint(path)
 
 
-def _shards_in(folder: Path) -> Path:
-    """Return the index of the one sharded checkpoint in a folder, or its first shard.
+def _only_one_in(folder: Path) -> Path:
+    """Return the one checkpoint in a folder: an index, a first shard, or a file.
 
     Raises:
         InputError: `not-a-file`, there is none; `ambiguous-shards`, there are several.
     """
     names = list_folder(folder)
     found = [name for name in names if is_index_name(name)]
-    found = found or [name for name in names if _FIRST_SHARD.search(name)]
+    found = found or [name for name in names if is_first_shard_name(name)]
     if len(found) == 1:
         return folder / found[0]
+    single = [name for name in names if name.endswith(".safetensors")]
+    if not found and len(single) == 1:
+        return folder / single[0]
     if found:
         raise InputError(
             folder,
@@ -66,8 +72,8 @@ def _shards_in(folder: Path) -> Path:
         )
     raise InputError(
         folder,
-        "is a folder without shards, expected a checkpoint file, shards, or a folder "
-        "in the layout of diffusers",
+        f"is a folder with {len(single)} safetensors files, expected a checkpoint "
+        "file, shards, or a folder in the layout of diffusers",
         code="not-a-file",
         hint="name the file",
     )
@@ -77,14 +83,14 @@ def open_safetensors(path: Path) -> SafetensorsCheckpoint:
     """Open one safetensors file, for what only these have: digests in their header.
 
     Raises:
-        InputError: `pickle` for a pickled file; as for `InputFile`.
+        InputError: `pickled-checkpoint` for a pickled file; as for `InputFile`.
         CheckpointError: As for `read_header`.
     """
     if _is_pickled(path):
         raise InputError(
             path,
             "is a pickled checkpoint, expected a .safetensors file",
-            code="pickle",
+            code="pickled-checkpoint",
             hint="krelease convert makes a safetensors file of it",
         )
     return SafetensorsCheckpoint(path)

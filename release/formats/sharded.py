@@ -53,6 +53,12 @@ def is_shard_name(name: str) -> bool:
     return _SHARD_NAME.fullmatch(name) is not None
 
 
+def is_first_shard_name(name: str) -> bool:
+    """Return whether a file of this name is the first of several numbered shards."""
+    found = _SHARD_NAME.fullmatch(name)
+    return found is not None and int(found["number"]) == 1
+
+
 class ShardedCheckpoint(JoinedCheckpoint):
     """A checkpoint in several safetensors files; see `JoinedCheckpoint`.
 
@@ -83,6 +89,9 @@ class ShardedCheckpoint(JoinedCheckpoint):
         super().__init__(
             path,
             [("", _opener(shard)) for shard in shards],
+            container="safetensors shards"
+            if weight_map is None
+            else "safetensors shards with an index",
             own_files=() if weight_map is None else (path,),
         )
         if weight_map is not None:

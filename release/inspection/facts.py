@@ -6,7 +6,6 @@ from typing import Final
 
 from release.architecture.contents import Part, part_of
 from release.architecture.sdxl import component_of, sdxl_tensors
-from release.formats.checkpoint import Checkpoint
 from release.formats.tensor import TensorEntry
 from release.inspection.report import MetadataEntry, PartReport, Prediction
 from release.privacy import private_reason
@@ -19,20 +18,6 @@ _PREDICTION_WORDS: Final = {
     "v_prediction": "v",
 }
 _EPSILON_ARCHITECTURES: Final = frozenset({"sdxl", "sd1"})
-_PYTORCH_SUFFIXES: Final = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pt2", ".pth"})
-
-
-def container_of(checkpoint: Checkpoint) -> str:
-    """Return what kind of file or folder a checkpoint is, in a few words."""
-    path = checkpoint.path
-    if path.is_dir():
-        is_pipeline = (path / "model_index.json").is_file()
-        return "diffusers folder" if is_pipeline else "folder of shards"
-    if path.suffix.lower() == ".json":
-        return "shards with an index"
-    if path.suffix.lower() in _PYTORCH_SUFFIXES:
-        return "PyTorch file"
-    return "safetensors file" if len(checkpoint.files) == 1 else "safetensors shards"
 
 
 def parts_of(

@@ -11,7 +11,6 @@ from release.architecture.contents import Contents, Part, contents_of
 from release.errors import first_names, visible
 from release.inspection.advice import advise
 from release.inspection.facts import (
-    container_of,
     metadata_entries,
     missing_tensors,
     parts_of,
@@ -60,7 +59,7 @@ def _inspect(subject: Subject) -> Inspection:
     )
     return Inspection(
         path=checkpoint.path,
-        container=container_of(checkpoint),
+        container=checkpoint.container,
         n_files=len(checkpoint.files),
         nbytes=checkpoint.nbytes,
         architecture=architecture,

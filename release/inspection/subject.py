@@ -18,8 +18,7 @@ from release.formats.assembled import AssembledCheckpoint
 from release.formats.checkpoint import Checkpoint
 from release.formats.diffusers_folder import DiffusersFolder, is_pipeline
 from release.formats.folder_files import Schedule
-from release.formats.layouts.configured import quantization_config_beside
-from release.formats.layouts.detect import detect_layout
+from release.formats.layouts.detect import layout_of
 from release.formats.open import open_checkpoint
 from release.inspection.facts import stated_prediction
 from release.inspection.report import UNREADABLE, LayoutReport, Prediction
@@ -128,9 +127,7 @@ def _layout_of(
     One that cannot be read is a finding, not an error: it is what the file is.
     """
     try:
-        layout = detect_layout(
-            checkpoint, quantization_config=quantization_config_beside(checkpoint.path)
-        )
+        layout = layout_of(checkpoint)
     except CheckpointError as error:
         if error.code == _CHANGED:
             raise

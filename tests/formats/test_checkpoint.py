@@ -147,7 +147,7 @@ def test_pickled_file_is_refused_where_one_safetensors_file_is_needed(tmp_path, 
     with pytest.raises(InputError) as caught:
         open_safetensors(tmp_path / name)
 
-    assert caught.value.code == "pickle"
+    assert caught.value.code == "pickled-checkpoint"
     assert "safetensors" in caught.value.hint
 
 

@@ -231,7 +231,7 @@ def test_component_with_pickles_only_is_refused_with_a_way_out(folder, name):
 
     error = refusal(folder)
 
-    assert error.code == "pickle"
+    assert error.code == "pickled-checkpoint"
     assert name in str(error)
     assert "safe_serialization" in error.hint
 

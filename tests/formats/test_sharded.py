@@ -364,6 +364,13 @@ def test_written_index_is_read_back(folder):
     assert json.loads(path.read_text())["metadata"] == {"total_size": 210}
 
 
+def test_folder_with_one_file_is_opened_as_that_file(tmp_path):
+    safetensors.numpy.save_file({"a": values(1, 3)}, tmp_path / "model.safetensors")
+
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.tensors.keys() == {"a"}
+
+
 @pytest.mark.parametrize("indexed", [True, False])
 def test_folder_of_shards_is_opened_as_the_checkpoint_in_it(tmp_path, indexed):
     for number in (1, 2):
@@ -385,7 +392,7 @@ def test_folder_of_shards_is_opened_as_the_checkpoint_in_it(tmp_path, indexed):
     ("names", "code"),
     [
         ([], "not-a-file"),
-        (["model.safetensors"], "not-a-file"),
+        (["a.safetensors", "b.safetensors"], "not-a-file"),
         (
             ["a-00001-of-00002.safetensors", "b-00001-of-00001.safetensors"],
             "ambiguous-shards",

@@ -11,7 +11,7 @@ Source:
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -109,17 +109,16 @@ def comfy_quant_bytes(dtype: Dtype) -> bytes:
     return json.dumps(_entry_for(dtype)).encode("ascii")
 
 
-def quantization_metadata(layers: Iterable[str], dtype: Dtype) -> str:
-    """Return the header's text for modules of one format, the same for any order.
+def quantization_metadata(layers: Mapping[str, Dtype]) -> str:
+    """Return the header's text for modules of fp8, the same for any order.
 
     Args:
-        layers: Module names as in the file: `X` of `X.weight`, with every prefix.
-        dtype: F8_E4M3 or F8_E5M2.
+        layers: Module name as in the file, `X` of `X.weight` with every prefix ->
+            F8_E4M3 or F8_E5M2.
     """
-    entry = _entry_for(dtype)
     document = {
         "format_version": _FORMAT_VERSION,
-        "layers": dict.fromkeys(layers, entry),
+        "layers": {name: _entry_for(dtype) for name, dtype in layers.items()},
     }
     return json.dumps(document, sort_keys=True)
 

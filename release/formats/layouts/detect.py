@@ -18,7 +18,10 @@ from release.formats.layouts.comfy import (
     ROWWISE,
     read_entries,
 )
-from release.formats.layouts.configured import read_configured
+from release.formats.layouts.configured import (
+    quantization_config_beside,
+    read_configured,
+)
 from release.formats.layouts.kinds import Layout
 from release.formats.layouts.legacy import read_markers
 from release.formats.layouts.names import (
@@ -70,6 +73,25 @@ class _Declared:
     name: str
     claims: tuple[Claim, ...]
     warnings: tuple[str, ...] = ()
+
+
+def layout_of(checkpoint: Checkpoint, *, assume_scaled: bool = False) -> Layout:
+    """Return how the fp8 weights of `checkpoint` are stored, as it lies on the disk.
+
+    A config.json beside it is asked only if there are any: beside other files lie the
+    configurations of whatever else is in the folder.
+
+    Raises:
+        CheckpointError: As for `detect_layout` and `quantization_config_beside`.
+    """
+    has_fp8 = any(entry.dtype.is_fp8 for entry in checkpoint.tensors.values())
+    return detect_layout(
+        checkpoint,
+        quantization_config=quantization_config_beside(checkpoint.path)
+        if has_fp8
+        else None,
+        assume_scaled=assume_scaled,
+    )
 
 
 def detect_layout(

@@ -34,6 +34,7 @@ class PickledCheckpoint:
     Attributes:
         path: The file.
         files: The same, alone.
+        container: Kind of file, in a few words.
         metadata: Empty: such files have no free text that is safe to keep.
         tensors: All tensors by name, in the order of their bytes in the file.
         nbytes: Bytes of the file.
@@ -47,6 +48,7 @@ class PickledCheckpoint:
     def __init__(self, path: Path, *, stub_globals: bool = False) -> None:
         self.path = path
         self.files = (path,)
+        self.container = "PyTorch file"
         self._file = InputFile(path)
         try:
             plan = read_plan(self._file, stub_globals=stub_globals)

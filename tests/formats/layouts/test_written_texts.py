@@ -30,7 +30,7 @@ def test_entry_of_e5m2_names_e5m2():
 
 
 def test_metadata_holds_the_same_entries_sorted():
-    text = quantization_metadata(["b.c", "a", "b"], Dtype.F8_E4M3)
+    text = quantization_metadata(dict.fromkeys(["b.c", "a", "b"], Dtype.F8_E4M3))
 
     entry = json.loads(comfy_quant_bytes(Dtype.F8_E4M3))
     document = json.loads(text)
@@ -39,7 +39,9 @@ def test_metadata_holds_the_same_entries_sorted():
         "layers": {"a": entry, "b": entry, "b.c": entry},
     }
     assert list(document["layers"]) == ["a", "b", "b.c"]
-    assert text == quantization_metadata({"b", "a", "b.c"}, Dtype.F8_E4M3)
+    assert text == quantization_metadata(
+        dict.fromkeys(["a", "b", "b.c"], Dtype.F8_E4M3)
+    )
 
 
 def test_names_beside_a_weight():
@@ -63,7 +65,7 @@ def test_what_is_written_is_detected_without_a_warning(code, quantised, tmp_path
         tensors[f"{module}.weight"] = quantised.fp8(60, 6, 4, code=code)
         tensors[names.scale] = quantised.scales(60)
         tensors[names.comfy_quant] = quantised.Raw("U8", (len(data),), data)
-    metadata = {METADATA_KEY: quantization_metadata(["a", "b.c"], dtype)}
+    metadata = {METADATA_KEY: quantization_metadata({"a": dtype, "b.c": dtype})}
     path = tmp_path / "model.safetensors"
     path.write_bytes(quantised.file_bytes(tensors, metadata))
 

@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?=
+SCRATCH ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types imports goldens bench smoke clean
+.PHONY: help install demo test check lint format types imports goldens bench bench-full smoke clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +50,9 @@ goldens: install ## write the golden files anew; look at the difference
 
 bench: install ## speed and memory beside peers, in one table
 	$(BIN)/python bench/bench.py
+
+bench-full: install ## conversions at SDXL's full size: 30 GB of disk, some minutes (SCRATCH=DIR)
+	$(BIN)/python bench/bench.py --full $(if $(SCRATCH),--scratch '$(SCRATCH)')
 
 smoke: install ## build the wheel, install it elsewhere, render a card with it
 	sh tests/smoke.sh $(BIN)/python

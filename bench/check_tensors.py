@@ -3,6 +3,7 @@
 Usage: check_tensors.py RESULT VARIANT TOLERANCE NAME=PATH ...
 
 With the four ingredients the result must be gamma rev2, with one source that source.
+VARIANT is a preset, or ggml-f16: fp16 as stable-diffusion.cpp understands it.
 TOLERANCE is in steps of the result's dtype: 0 for what must be rounded exactly once.
 It runs as a child, so that its memory does not count in the measurements.
 """
@@ -17,6 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 N_TENSORS = 2515
+N_SCALED = 743
+"""Linear weights of the U-Net, which get a scale and a marker in ComfyUI's layout."""
+
+N_TENSORS_OTHERWISE = {
+    "fp8-scaled": N_TENSORS + 2 * N_SCALED,
+    "ggml-f16": N_TENSORS - 2,
+}
+"""ggml-f16 lacks position_ids and logit_scale, which its program does not use."""
 
 CLIP = "conditioner.embedders."
 UNET = "model.diffusion_model."
@@ -37,9 +46,15 @@ BLOCK_WEIGHTS = {
 NORMS = ("norm2.weight",)
 """What stays F16 in the U-Net of an fp8 checkpoint, of the tensors above."""
 
+LINEAR = (".to_q.weight", ".to_k.weight", ".proj.weight")
+"""What is scaled in fp8-scaled, of those in the U-Net."""
+
+BIASES = (".bias",)
+"""What stays F32 in ggml-f16."""
+
 POSITIONS = f"{CLIP}0.transformer.text_model.embeddings.position_ids"
 
-_NUMPY = {"F16": "<f2", "F8_E4M3": "u1", "I64": "<i8"}
+_NUMPY = {"F32": "<f4", "F16": "<f2", "F8_E4M3": "u1", "I64": "<i8"}
 
 Array = npt.NDArray[Any]
 
@@ -70,13 +85,26 @@ class Checkpoint:
             offset=self._data_begin + begin,
         )
 
+    def values(self, name: str) -> Array:
+        """Return the values of a tensor, flat, in float64."""
+        codes = self.codes(name)
+        if self.dtype(name) != "F8_E4M3":
+            return codes.astype(np.float64)
+        values: Array = np.where(codes & 128, -1.0, 1.0) * e4m3_values()[codes & 127]
+        return values
+
+    def scale(self, name: str) -> float:
+        """Return what the stored values of a weight are multiplied by."""
+        scale = f"{name.removesuffix('.weight')}.weight_scale"
+        return float(self.codes(scale)[0]) if scale in self.header else 1.0
+
 
 def expected(name: str, sources: Mapping[str, Checkpoint]) -> Array:
     """Return what a tensor of the result must be, in float64."""
     if len(sources) == 1:
         (source,) = sources.values()
-        return source.codes(name).astype(np.float64)
-    values = {key: file.codes(name).astype(np.float64) for key, file in sources.items()}
+        return source.values(name)
+    values = {key: file.values(name) for key, file in sources.items()}
     weight = BLOCK_WEIGHTS[name]
     row = {
         "anxl2": weight - 1,
@@ -129,28 +157,38 @@ def problems(
 ) -> list[str]:
     """Return what is wrong with a result, one line for each reason."""
     found = []
-    if len(result.header) != N_TENSORS:
-        found.append(f"{len(result.header)} tensors, expected {N_TENSORS}")
+    n_tensors = N_TENSORS_OTHERWISE.get(variant, N_TENSORS)
+    if len(result.header) != n_tensors:
+        found.append(f"{len(result.header)} tensors, expected {n_tensors}")
     for name in BLOCK_WEIGHTS:
         dtype = wanted_dtype(name, variant)
         if name not in result.header or result.dtype(name) != dtype:
             found.append(f"{name}: not there as {dtype}")
             continue
-        value = expected(name, sources)
-        codes = to_e4m3(value) if dtype == "F8_E4M3" else value.astype("<f2")
+        value = expected(name, sources) / result.scale(name)
+        codes = to_e4m3(value) if dtype == "F8_E4M3" else value.astype(_NUMPY[dtype])
         apart = steps_apart(result.codes(name), codes)
         if apart > tolerance:
             found.append(f"{name}: {apart} steps from the formula")
-    copied = result.codes(POSITIONS)
-    if tolerance == 0 and not np.array_equal(copied, np.arange(77, dtype="<i8")):
-        found.append(f"{POSITIONS}: not copied")
+    if tolerance == 0 and variant != "ggml-f16":
+        copied = result.codes(POSITIONS)
+        if not np.array_equal(copied, np.arange(77, dtype="<i8")):
+            found.append(f"{POSITIONS}: not copied")
     return found
 
 
 def wanted_dtype(name: str, variant: str) -> str:
     """Return the dtype code of a tensor in a variant."""
-    is_matrix = name.startswith(UNET) and not name.endswith(NORMS)
-    return "F8_E4M3" if variant == "fp8" and is_matrix else "F16"
+    match variant:
+        case "fp8":
+            is_fp8 = name.startswith(UNET) and not name.endswith(NORMS)
+        case "fp8-scaled":
+            is_fp8 = name.startswith(UNET) and name.endswith(LINEAR)
+        case "ggml-f16":
+            return "F32" if name.endswith(BIASES) else "F16"
+        case _:
+            is_fp8 = False
+    return "F8_E4M3" if is_fp8 else "F16"
 
 
 if __name__ == "__main__":

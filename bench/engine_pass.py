@@ -8,10 +8,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import release.engine.stream  # noqa: F401 - loads torch before the clock starts
 from release.build import plan_build
 from release.catalog.read import read_definition
 from release.engine.execute import execute
-from release.formats.checkpoint import open_checkpoint
+from release.formats.open import open_checkpoint
 from release.threads import choose_threads
 
 definition, folder, *pairs = sys.argv[1:]

@@ -25,6 +25,23 @@ def available_memory() -> int:
     return int(facts["MemAvailable"].split()[0]) * 1024
 
 
+def file_system(folder: Path, mounts: str) -> str:
+    """Return the type of the file system that `folder` lies in, such as "ext4".
+
+    Args:
+        folder: Absolute.
+        mounts: The text of /proc/self/mounts.
+    """
+    found = ("", "unknown")
+    for line in mounts.splitlines():
+        _, place, kind, *_ = line.split(" ")
+        path = place.replace("\\040", " ")
+        # Of two mounts in one place, the later one is seen.
+        if folder.is_relative_to(path) and len(path) >= len(found[0]):
+            found = (path, kind)
+    return found[1]
+
+
 def busy_seconds(stat: str) -> float:
     """Return the time that all cores together were busy, from /proc/stat's text."""
     fields = [int(field) for field in stat.splitlines()[0].split()[1:]]

@@ -1,4 +1,7 @@
-"""The measurements: each is a few contenders, run in turns, and the figures of them."""
+"""The measurements: each is a few contenders, run in turns, and the figures of them.
+
+Those of conversions are in `conversions`.
+"""
 
 import json
 import os
@@ -8,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import runs
-from peers import SdMecha, xxh128sum
+from peers import SD_MECHA, Peer, xxh128sum
 from scratch import Material
 from table import Bound, Figure, share_of_time, times_faster
 from timing import Run, Sample, interleave, peak_nbytes, spawn
@@ -17,15 +20,32 @@ _MIB = 2**20
 
 
 @dataclass(slots=True)
+class Peak:
+    """The most resident memory of a krelease command, and of what it is beside."""
+
+    own_nbytes: int = 0
+    peer_nbytes: int = 0
+
+
+@dataclass(slots=True)
 class Bench:
-    """What the measurements share. `peaks` collects krelease's memory by command."""
+    """What the measurements share.
+
+    Attributes:
+        material: What they work on.
+        peers: By package name.
+        rounds: Runs that count, of each contender.
+        warm_ups: Runs before them that do not.
+        note: Told what was measured, run by run.
+        peaks: Collects memory by command.
+    """
 
     material: Material
-    sd_mecha: SdMecha
+    peers: Mapping[str, Peer]
     rounds: int
     warm_ups: int
     note: Callable[[str], None]
-    peaks: dict[str, int] = field(default_factory=dict)
+    peaks: dict[str, Peak] = field(default_factory=dict)
 
     def run(self, contenders: Mapping[str, Run]) -> dict[str, list[Sample]]:
         """Measure contenders in turns."""
@@ -33,9 +53,20 @@ class Bench:
             contenders, rounds=self.rounds, warm_ups=self.warm_ups, note=self.note
         )
 
-    def own(self, label: str, samples: Sequence[Sample]) -> Sequence[Sample]:
-        """Keep the peak memory of a krelease command, and return its samples."""
-        self.peaks[label] = max(peak_nbytes(samples), self.peaks.get(label, 0))
+    def own(
+        self, label: str, samples: Sequence[Sample], *, peer: Sequence[Sample] = ()
+    ) -> Sequence[Sample]:
+        """Keep the peak memory of a krelease command, and return its samples.
+
+        Args:
+            label: The command.
+            samples: Its runs.
+            peer: Runs of what its memory is compared with.
+        """
+        peak = self.peaks.setdefault(label, Peak())
+        peak.own_nbytes = max(peak.own_nbytes, peak_nbytes(samples))
+        if peer:
+            peak.peer_nbytes = max(peak.peer_nbytes, peak_nbytes(peer))
         return samples
 
 
@@ -46,14 +77,15 @@ def measure_merge(bench: Bench) -> list[Figure]:
         "cat + cp": lambda: runs.cat_and_cp(bench.material),
         "krelease build fp16 fp8": lambda: runs.build(bench.material, ["fp16", "fp8"]),
     }
-    if not bench.sd_mecha.missing:
-        python = bench.sd_mecha.python
+    peer = bench.peers[SD_MECHA.name]
+    if not peer.missing:
+        python = peer.python
         contenders["sd-mecha"] = lambda: runs.sd_mecha(python, bench.material)
     samples = bench.run(contenders)
     one = bench.own("build, fp16", samples["krelease build fp16"])
     two = bench.own("build, fp16 + fp8", samples["krelease build fp16 fp8"])
     return [
-        _against_sd_mecha(bench, one, samples.get("sd-mecha", [])),
+        _against_sd_mecha(peer, one, samples.get("sd-mecha", [])),
         share_of_time(
             "merge to fp16, against cat + cp",
             one,
@@ -72,13 +104,13 @@ def measure_merge(bench: Bench) -> list[Figure]:
 
 
 def _against_sd_mecha(
-    bench: Bench, own: Sequence[Sample], peer: Sequence[Sample]
+    peer: Peer, own: Sequence[Sample], theirs: Sequence[Sample]
 ) -> Figure:
     what = "merge to fp16, times faster than sd-mecha"
     bar, goal = Bound(6.0, at_least=True), Bound(10.0, at_least=True)
-    if bench.sd_mecha.missing:
-        return Figure(what, "x", (), bar=bar, goal=goal, missing=bench.sd_mecha.missing)
-    return times_faster(what, own, peer, bar=bar, goal=goal)
+    if peer.missing:
+        return Figure(what, "x", (), bar=bar, goal=goal, missing=peer.missing)
+    return times_faster(what, own, theirs, bar=bar, goal=goal)
 
 
 def measure_engine(bench: Bench) -> list[Figure]:
@@ -109,28 +141,6 @@ def measure_engine(bench: Bench) -> list[Figure]:
             goal=Bound(1.2),
         ),
     ]
-
-
-def measure_convert(bench: Bench) -> list[Figure]:
-    """One fp16 checkpoint to fp8, against loading, casting and saving it whole."""
-    source = bench.material.ingredients["beta7"]
-    names = bench.material.folder / "cast.json"
-    samples = bench.run(
-        {
-            "krelease convert": lambda: runs.convert(bench.material, source, names),
-            "load + to + save": lambda: runs.load_cast_save(
-                bench.material, source, names
-            ),
-        }
-    )
-    figure = share_of_time(
-        "convert fp16 to fp8, against load_file + .to + save_file",
-        bench.own("convert to fp8", samples["krelease convert"]),
-        samples["load + to + save"],
-        bar=Bound(0.4),
-        goal=Bound(0.25),
-    )
-    return [figure]
 
 
 def measure_verify(bench: Bench) -> list[Figure]:
@@ -191,9 +201,10 @@ def memory_figures(bench: Bench) -> list[Figure]:
         Figure(
             f"peak memory: krelease {label}",
             "MiB",
-            (nbytes / _MIB,),
+            (peak.own_nbytes / _MIB,),
+            peer=f"{peak.peer_nbytes / _MIB:.0f} MiB" if peak.peer_nbytes else "",
             bar=Bound(450.0),
             goal=Bound(300.0),
         )
-        for label, nbytes in bench.peaks.items()
+        for label, peak in bench.peaks.items()
     ]

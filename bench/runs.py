@@ -1,4 +1,7 @@
-"""Single runs of krelease and its peers; each checks the result and removes it."""
+"""Single runs of krelease and its peers; each checks the result and removes it.
+
+Those of conversions are in `convert_runs`.
+"""
 
 import json
 import os
@@ -24,7 +27,7 @@ def build_folder(material: Material, folder: Path, variants: Sequence[str]) -> S
     source = f"--definition={material.definition(variants)}"
     sample = spawn([KRELEASE, "build", "--json", source, "--out", folder, *given])
     for variant in variants:
-        _check(folder / f"{STEM}-{variant}.safetensors", variant, material.pairs)
+        check(folder / f"{STEM}-{variant}.safetensors", variant, material.pairs)
     return sample
 
 
@@ -41,7 +44,7 @@ def sd_mecha(python: Path, material: Material) -> Sample:
     output = material.folder / "sd-mecha.safetensors"
     script = HERE / "peer_sd_mecha.py"
     sample = spawn([python, script, material.folder, output])
-    _check(output, "fp16", material.pairs, tolerance=2)
+    check(output, "fp16", material.pairs, tolerance=2)
     output.unlink()
     return sample
 
@@ -66,33 +69,9 @@ def engine_pass(material: Material, variants: Sequence[str]) -> Sample:
     definition = material.definition(variants)
     sample = spawn([sys.executable, script, definition, folder, *material.pairs])
     for variant in variants:
-        _check(folder / f"{STEM}-{variant}.safetensors", variant, material.pairs)
+        check(folder / f"{STEM}-{variant}.safetensors", variant, material.pairs)
     shutil.rmtree(folder)
     return replace(sample, seconds=float(sample.stdout))
-
-
-def convert(material: Material, source: Path, names: Path) -> Sample:
-    """Convert once, and leave the names of what was cast for the peer."""
-    folder = material.folder / "converted"
-    sample = spawn([KRELEASE, "convert", source, "--to", "fp8", "--out", folder])
-    output = folder / f"{source.stem}-fp8.safetensors"
-    _check(output, "fp8", [f"source={source}"])
-    with output.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    cast = [name for name, entry in header.items() if entry.get("dtype") == "F8_E4M3"]
-    names.write_text(json.dumps(cast), encoding="utf-8")
-    shutil.rmtree(folder)
-    return sample
-
-
-def load_cast_save(material: Material, source: Path, names: Path) -> Sample:
-    """Convert the usual way; `names` is what `convert` left."""
-    output = material.folder / "cast.safetensors"
-    script = HERE / "peer_convert.py"
-    sample = spawn([sys.executable, script, source, output, names])
-    _check(output, "fp8", [f"source={source}"])
-    output.unlink()
-    return sample
 
 
 def verify(path: Path, *, threads: int) -> Sample:
@@ -136,7 +115,7 @@ def show_help() -> Sample:
     return sample
 
 
-def _check(
+def check(
     path: Path, variant: str, sources: Sequence[str], *, tolerance: int = 0
 ) -> None:
     """Compare some tensors of a result with numpy, in a child of its own."""

@@ -7,32 +7,52 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from machine import available_memory
+from machine import available_memory, file_system
 from timing import BenchError, spawn
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 CACHE = CHECKOUT / ".bench"
-"""What is kept between runs (the peer's environment), and the slower place to work."""
+"""What is kept between runs (the peers' environments), and a slower place to work."""
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory, not a shared file
 CATALOG = CHECKOUT / "release" / "catalog" / "gamma-rev2.toml"
 NAMES = ("anxl2", "anxl3", "base8", "beta7")
 
-_HALF_WIDTH_NBYTES = 1_740_000_000
+SOURCE = "beta7"
+"""The checkpoint that is converted."""
+
+FULL_WIDTH_NBYTES = 6_940_000_000
+"""Of one F16 checkpoint."""
+
 _FILES_AT_ONCE = 8
 """The four ingredients and, for a moment, the largest outputs and a peer's tensors."""
+
+_FILES_OF_SOURCE = 4
+"""The source, its fp8 variant twice, and once fp16."""
+
+_MEMORY_OF_SCRIPT_NBYTES = 14_000_000_000
+"""At full width: what the script holds, some of it shared with the page cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The folder to work in, its ingredients, and the definitions to build."""
+    """The folder to work in, what lies there, and the definitions to build.
+
+    Attributes:
+        folder: It is removed at the end.
+        divisor: Of SDXL's widths.
+        only_source: Whether there is only the checkpoint to convert.
+        file_system: Where the folder lies, such as "ext4".
+    """
 
     folder: Path
     divisor: int
+    only_source: bool = False
+    file_system: str = ""
 
     @property
     def ingredients(self) -> dict[str, Path]:
@@ -43,6 +63,11 @@ class Material:
     def pairs(self) -> list[str]:
         """The ingredients as NAME=PATH."""
         return [f"{name}={path}" for name, path in self.ingredients.items()]
+
+    @property
+    def source(self) -> Path:
+        """The checkpoint that is converted, in F16."""
+        return self.ingredients[SOURCE]
 
     def definition(self, variants: Sequence[str]) -> Path:
         """Return the path of the catalog's definition with other variants."""
@@ -73,19 +98,66 @@ def derive(text: str, variants: Sequence[str]) -> str:
 
 
 @contextmanager
-def material(divisor: int) -> Iterator[Material]:
+def material(divisor: int, *, place: Path | None = None) -> Iterator[Material]:
     """Make the ingredients, and remove the whole folder whatever happens.
+
+    Args:
+        divisor: Of SDXL's widths.
+        place: Where to work; chosen if None.
 
     Raises:
         BenchError: There is no room, or the ingredients cannot be made.
     """
-    needed = _FILES_AT_ONCE * _HALF_WIDTH_NBYTES * 4 // divisor**2
-    folder = Path(tempfile.mkdtemp(prefix="krelease-bench-", dir=choose_place(needed)))
+    needed = _FILES_AT_ONCE * FULL_WIDTH_NBYTES // divisor**2
+    chosen = choose_place(needed) if place is None else _roomy(place, needed)
+    with _made(chosen, divisor, NAMES) as made:
+        yield made
+
+
+@contextmanager
+def source_on_disk(divisor: int, *, place: Path | None = None) -> Iterator[Material]:
+    """Make only the checkpoint to convert, on a disk, and remove it at the end.
+
+    At full width, what is measured would not fit into memory beside its files.
+
+    Args:
+        divisor: Of SDXL's widths.
+        place: Where to work; the system's temporary directory if None.
+
+    Raises:
+        BenchError: The place will not do, or the checkpoint cannot be made.
+    """
+    files = _FILES_OF_SOURCE * FULL_WIDTH_NBYTES // divisor**2
+    chosen = choose_disk(place or Path(tempfile.gettempdir()), files)
+    memory = _MEMORY_OF_SCRIPT_NBYTES // divisor**2
+    if available_memory() < memory:
+        raise BenchError(
+            f"{memory / 1e9:.0f} GB of memory are needed for the script that is "
+            f"compared, {available_memory() / 1e9:.1f} GB are available"
+        )
+    with _made(chosen, divisor, [SOURCE]) as made:
+        yield replace(made, only_source=True)
+
+
+@contextmanager
+def _made(place: Path, divisor: int, names: Sequence[str]) -> Iterator[Material]:
+    folder = Path(tempfile.mkdtemp(prefix="krelease-bench-", dir=place))
     try:
-        spawn([sys.executable, HERE / "stand_ins.py", folder, str(divisor), *NAMES])
-        yield Material(folder, divisor)
+        make_stand_ins(folder, divisor, names)
+        yield Material(folder, divisor, file_system=_file_system(folder))
     finally:
         shutil.rmtree(folder)
+
+
+def make_stand_ins(
+    folder: Path, divisor: int, names: Sequence[str], dtype: str = "F16"
+) -> None:
+    """Write checkpoints of random values, in a child of its own.
+
+    Raises:
+        BenchError: They cannot be made.
+    """
+    spawn([sys.executable, HERE / "stand_ins.py", folder, str(divisor), dtype, *names])
 
 
 def choose_place(needed: int) -> Path:
@@ -100,8 +172,37 @@ def choose_place(needed: int) -> Path:
     if _free(CACHE) >= needed:
         return CACHE
     raise BenchError(
-        f"{needed / 1e9:.0f} GB are needed; {MEMORY} and {CACHE} have no room for it"
+        f"{needed / 1e9:.0f} GB are needed; {MEMORY} and {CACHE} have no room for it: "
+        "name a folder with --scratch"
     )
+
+
+def choose_disk(place: Path, needed: int) -> Path:
+    """Return `place` if it lies on a disk and has room for `needed` bytes.
+
+    Raises:
+        BenchError: It does not.
+    """
+    if _file_system(place) in {"tmpfs", "ramfs"}:
+        raise BenchError(f"{place} lies in memory: name a folder on a disk, --scratch")
+    return _roomy(place, needed)
+
+
+def _roomy(place: Path, needed: int) -> Path:
+    if not place.is_dir():
+        raise BenchError(f"{place}: not a folder; name one with --scratch")
+    free = _free(place)
+    if free < needed:
+        raise BenchError(
+            f"{needed / 1e9:.0f} GB are needed, {place} has {free / 1e9:.0f} GB: name "
+            "another folder with --scratch"
+        )
+    return place
+
+
+def _file_system(folder: Path) -> str:
+    mounts = Path("/proc/self/mounts").read_text(encoding="utf-8")
+    return file_system(folder.resolve(), mounts)
 
 
 def _free(folder: Path) -> int:

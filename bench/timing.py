@@ -6,59 +6,105 @@ here, and in what imports this, nothing but the standard library is loaded.
 """
 
 import os
+import signal
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
+
+_REASON_LENGTH = 240
 
 
 class BenchError(Exception):
     """A run failed or its result is wrong, so that its time means nothing."""
 
+    @property
+    def reason(self) -> str:
+        """The message as the table tells it: one line, and no more than its end."""
+        text = " ".join(str(self).split())
+        cut = len(text) > _REASON_LENGTH
+        return f"... {text[-_REASON_LENGTH:]}" if cut else text
+
+
+class PeerError(BenchError):
+    """A run of a peer failed that krelease can be measured without."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One finished run: wall seconds, peak resident bytes, and what it printed."""
+    """One finished run: wall seconds, peak resident bytes, and what it printed.
+
+    `sync_seconds` is how long it took afterwards to bring its result to the disk.
+    """
 
     seconds: float
     peak_nbytes: int
     stdout: str = ""
+    sync_seconds: float = 0.0
+
+    def until_stored(self) -> "Sample":
+        """Return the run as if it had ended with its result on the disk."""
+        return replace(self, seconds=self.seconds + self.sync_seconds)
 
 
 Run = Callable[[], Sample]
 """Runs a contender once and checks its result; raises `BenchError`."""
 
 
-def spawn(command: Sequence[str | Path], *, expected: int = 0) -> Sample:
+def spawn(
+    command: Sequence[str | Path], *, expected: int = 0, limit: float | None = None
+) -> Sample:
     """Run a command to its end.
 
     The peak is the kernel's own count of the child, `ru_maxrss`.
 
+    Args:
+        command: Program and arguments.
+        expected: Exit code.
+        limit: Seconds after which it is killed, with all that it has started.
+
     Raises:
-        BenchError: It ended with another code than `expected`.
+        BenchError: It ended with another code than `expected`, or was killed.
     """
     words = [str(word) for word in command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         begin = time.perf_counter()
-        with subprocess.Popen(words, stdout=out, stderr=err) as child:
+        with subprocess.Popen(
+            words, stdout=out, stderr=err, start_new_session=True
+        ) as child:
+            timer = threading.Timer(limit or 0.0, _kill, [child.pid])
             try:
+                if limit is not None:
+                    timer.start()
                 _, status, usage = os.wait4(child.pid, 0)
             except BaseException:
-                child.kill()
+                _kill(child.pid)
                 raise
+            finally:
+                timer.cancel()
             seconds = time.perf_counter() - begin
             child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != expected:
+            if limit is not None and seconds >= limit:
+                raise BenchError(f"{' '.join(words)[:120]}: not done in {limit:g} s")
             said = _text(err).strip().splitlines()[-6:]
             raise BenchError(
                 f"{' '.join(words)[:120]}: exit code {child.returncode}, expected "
                 f"{expected}: {' / '.join(said)}"
             )
         return Sample(seconds, usage.ru_maxrss * 1024, _text(out))
+
+
+def _kill(pid: int) -> None:
+    """End a child that leads a session, with its own children."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _text(file: IO[bytes]) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import scratch
 import torch
 from check_tensors import Checkpoint, e4m3_values, problems, steps_apart, to_e4m3
-from machine import busy_seconds
+from machine import busy_seconds, file_system
 from scratch import CATALOG, derive
 from table import Bound, Figure, document_of, share_of_time, table_lines, times_faster
 from timing import BenchError, Sample, interleave, spawn
@@ -133,6 +134,44 @@ def test_a_child_that_fails_cannot_win() -> None:
         )
 
 
+def test_a_child_that_takes_too_long_is_ended_with_its_own_children(
+    tmp_path: Path,
+) -> None:
+    script = 'sleep 60 & echo $! > "$1"; wait'
+    pid = tmp_path / "pid"
+
+    with pytest.raises(BenchError, match="not done in 2 s"):
+        spawn(["sh", "-c", script, "sh", pid], limit=2)
+
+    assert ends_soon(int(pid.read_text()))
+
+
+def ends_soon(pid: int) -> bool:
+    deadline = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] not in {"Z", "X"}
+
+
+def test_a_run_lasts_longer_until_its_result_is_stored() -> None:
+    stored = Sample(3.0, peak_nbytes=1, sync_seconds=0.5).until_stored()
+
+    assert stored.seconds == 3.5
+
+
+def test_a_reason_is_one_line_of_bearable_length() -> None:
+    assert BenchError("a\n b").reason == "a b"
+    assert BenchError("a" * 1000 + "b" * 240).reason == "... " + "b" * 240
+
+
 def test_the_definition_differs_from_the_catalogs_in_its_variants_only() -> None:
     text = CATALOG.read_text(encoding="utf-8")
 
@@ -168,6 +207,59 @@ def interrupted_measurement(place: Path) -> None:
         raise KeyboardInterrupt
 
 
+def test_the_named_folder_is_used_and_emptied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_file_system", lambda _: "ext4")
+
+    with scratch.source_on_disk(32, place=tmp_path) as made:
+        assert made.folder.parent == tmp_path
+        assert [path.name for path in made.folder.iterdir()] == ["beta7.safetensors"]
+        assert made.only_source
+        assert made.file_system == "ext4"
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_width_in_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_file_system", lambda _: "tmpfs")
+
+    with pytest.raises(BenchError, match="lies in memory"):
+        scratch.choose_disk(tmp_path, 1)
+
+
+def test_full_width_without_memory_for_the_script_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_file_system", lambda _: "ext4")
+    monkeypatch.setattr(scratch, "available_memory", lambda: 999)
+
+    with (
+        pytest.raises(BenchError, match="GB of memory are needed"),
+        scratch.source_on_disk(32, place=tmp_path),
+    ):
+        pytest.fail("measured without memory")
+
+
+@pytest.mark.parametrize(
+    ("name", "needed", "message"),
+    [("", 1 << 60, "name another folder"), ("absent", 1, "not a folder")],
+)
+def test_a_named_folder_that_will_not_do_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    needed: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(scratch, "_file_system", lambda _: "ext4")
+
+    with pytest.raises(BenchError, match=message):
+        scratch.choose_disk(tmp_path / name, needed)
+
+
 def test_without_room_in_memory_the_checkout_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +276,19 @@ def test_without_room_anywhere_nothing_is_begun(
 
     with pytest.raises(BenchError, match="have no room"):
         scratch.choose_place(1 << 60)
+
+
+def test_a_folders_file_system_is_that_of_the_nearest_and_latest_mount() -> None:
+    mounts = (
+        "/dev/a / ext4 rw 0 0\n"
+        "none /mnt tmpfs rw 0 0\n"
+        "/dev/b /mnt/a\\040b xfs rw 0 0\n"
+        "/dev/c /mnt/a\\040b btrfs rw 0 0\n"
+    )
+
+    assert file_system(Path("/mnt/a b/c"), mounts) == "btrfs"
+    assert file_system(Path("/mnt/a"), mounts) == "tmpfs"
+    assert file_system(Path("/mntfiles"), mounts) == "ext4"
 
 
 def test_busy_time_leaves_out_idle_waiting_and_guests() -> None:

@@ -4,27 +4,16 @@ The recipe says what each tensor is made of; the ingredients' headers say where 
 Both are checked against each other here, before the engine reads a weight.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from release.architecture.modelspec import modelspec_of
-from release.architecture.sdxl import (
-    Component,
-    check_sdxl,
-    component_of,
-    is_copied,
-)
-from release.definition import MERGED_VAE, Definition, linear_recipe
-from release.engine.plan import (
-    Ingredient,
-    OutputRequest,
-    Plan,
-    TensorSource,
-    plan_pass,
-)
-from release.errors import ShapeError, TensorMismatchError, first_names, visible
+from release.definition import Definition, folded_recipe
+from release.engine.plan import Ingredient, OutputRequest, Plan, plan_pass
+from release.errors import RecipeError
 from release.formats.checkpoint import Checkpoint
+from release.formats.tensor import TensorEntry
 from release.metadata import (
     RECIPE_KEY,
     RECIPE_SHA256_KEY,
@@ -33,11 +22,17 @@ from release.metadata import (
     STAND_IN_TEXT,
     VARIANT_KEY,
 )
+from release.mixture import (
+    check_ingredients,
+    left_out,
+    result_tensors,
+    tensor_sources,
+)
 from release.variants.assign import assign
 from release.variants.preset import find_preset
 
 if TYPE_CHECKING:
-    from release.recipe.rows import LinearRecipe
+    from release.recipe.rows import FoldedRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class BuildPlan:
     """What a build will do: the recipe, folded, and the engine's plan."""
 
     definition: Definition
-    linear: "LinearRecipe"
+    recipe: "FoldedRecipe"
     passes: Plan
     warnings: tuple[str, ...]
 
@@ -67,44 +62,50 @@ def plan_build(
     Raises:
         TensorMismatchError: An ingredient is of another architecture, or lacks tensors.
         ShapeError: A tensor's shape differs between ingredients.
+        RecipeError: Code "release-lora": the recipe has a LoRA.
     """
-    linear = linear_recipe(definition)
-    names = needed_ingredients(definition, linear)
-    ingredients = tuple(Ingredient(name, checkpoints[name]) for name in names)
-    for ingredient in ingredients:
-        check_sdxl(ingredient.checkpoint.path, _shapes(ingredient.checkpoint))
-    base = checkpoints[definition.recipe.copy_from]
-    _check_same_tensors(base, ingredients)
-    sources = _sources(definition, linear, ingredients)
-    rehearsal = any(is_stand_in(ingredient.checkpoint) for ingredient in ingredients)
+    recipe = folded_recipe(definition)
+    if recipe.loras:
+        raise RecipeError(
+            f"recipe: has LoRAs ({', '.join(recipe.loras)}), which a release cannot be "
+            "built with",
+            code="release-lora",
+            hint="merge them into a checkpoint first, with krelease merge",
+        )
+    ingredients = {name: Ingredient(name, checkpoints[name]) for name in recipe.needed}
+    check_ingredients(recipe, ingredients)
+    base = checkpoints[recipe.copy_from]
+    used = tuple(ingredients.values())
+    tensors = result_tensors(recipe, ingredients)
+    rehearsal = any(is_stand_in(ingredient.checkpoint) for ingredient in used)
     mark = {STAND_IN_KEY: STAND_IN_TEXT} if rehearsal else {}
     requests = [
         _request(
             definition,
-            base,
+            tensors,
             variant=variant,
-            metadata=_metadata(definition, linear, variant, base) | mark,
+            metadata=_metadata(definition, recipe, variant, base) | mark,
         )
         for variant in definition.release.variants
     ]
     return BuildPlan(
         definition,
-        linear,
-        plan_pass(ingredients, sources, requests),
-        tuple(linear.warnings) + tuple(_dropped(base, ingredients)),
+        recipe,
+        plan_pass(used, tensor_sources(recipe, used), requests),
+        recipe.warnings + left_out(tensors, used),
     )
 
 
 def _request(
     definition: Definition,
-    base: Checkpoint,
+    tensors: Mapping[str, TensorEntry],
     *,
     variant: str,
     metadata: Mapping[str, str],
 ) -> OutputRequest:
     assignments = assign(
         find_preset(variant),
-        base.tensors,
+        tensors,
         architecture=definition.release.architecture,
     )
     return OutputRequest(
@@ -121,124 +122,16 @@ def is_stand_in(checkpoint: Checkpoint) -> bool:
     return STAND_IN_KEY in checkpoint.metadata
 
 
-def needed_ingredients(
-    definition: Definition, linear: "LinearRecipe"
-) -> tuple[str, ...]:
-    """Return the ingredients that are read, sorted: the order of summation."""
-    names = {*linear.ingredients, definition.recipe.copy_from}
-    if definition.recipe.vae != MERGED_VAE:
-        names.add(definition.recipe.vae)
-    return tuple(sorted(names))
-
-
-def _shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    return {name: entry.shape for name, entry in checkpoint.tensors.items()}
-
-
-def _computed_names(checkpoint: Checkpoint) -> set[str]:
-    return {
-        name
-        for name, entry in checkpoint.tensors.items()
-        if not is_copied(name, entry.dtype)
-    }
-
-
-def _check_same_tensors(base: Checkpoint, ingredients: Sequence[Ingredient]) -> None:
-    expected = _computed_names(base)
-    for ingredient in ingredients:
-        checkpoint = ingredient.checkpoint
-        found = _computed_names(checkpoint)
-        _refuse_missing(checkpoint, expected - found, other=base)
-        _refuse_missing(base, found - expected, other=checkpoint)
-        for name in sorted(expected):
-            got, wanted = checkpoint.tensors[name].shape, base.tensors[name].shape
-            if got != wanted:
-                raise ShapeError(
-                    checkpoint.path,
-                    f"{visible(name)} has shape {list(got)}; expected {list(wanted)}, "
-                    f"as in {visible(base.path.name)}",
-                    code="shape-differs",
-                    hint="the ingredients of a merge must be of one architecture",
-                )
-
-
-def _refuse_missing(
-    checkpoint: Checkpoint, missing: set[str], *, other: Checkpoint
-) -> None:
-    if missing:
-        raise TensorMismatchError(
-            checkpoint.path,
-            f"lacks {len(missing):,} tensors that {visible(other.path.name)} has: "
-            f"{first_names(sorted(missing))}",
-            code="missing-tensors",
-            hint="the ingredients of a merge must hold the same tensors",
-        )
-
-
-def _sources(
-    definition: Definition, linear: "LinearRecipe", ingredients: Sequence[Ingredient]
-) -> dict[str, TensorSource]:
-    """Say for every tensor of the base, and of the others, where it comes from."""
-    number = {ingredient.name: at for at, ingredient in enumerate(ingredients)}
-    base = number[definition.recipe.copy_from]
-    order = [base, *(at for at in range(len(ingredients)) if at != base)]
-    sources: dict[str, TensorSource] = {}
-    for at in order:
-        for name, entry in ingredients[at].checkpoint.tensors.items():
-            if name in sources:
-                continue
-            copied = is_copied(name, entry.dtype)
-            operands = (
-                _copy_operands(name, order, ingredients)
-                if copied
-                else _merge_operands(definition, linear, number, name)
-            )
-            sources[name] = TensorSource(
-                shape=entry.shape,
-                component=component_of(name).value,
-                copied=copied,
-                operands=operands,
-            )
-    return sources
-
-
-def _copy_operands(
-    name: str, order: Sequence[int], ingredients: Sequence[Ingredient]
-) -> tuple[tuple[int, float], ...]:
-    holders = [at for at in order if name in ingredients[at].checkpoint.tensors]
-    return tuple((at, 1.0 if at == holders[0] else 0.0) for at in holders)
-
-
-def _merge_operands(
-    definition: Definition, linear: "LinearRecipe", number: Mapping[str, int], name: str
-) -> tuple[tuple[int, float], ...]:
-    vae = definition.recipe.vae
-    if vae != MERGED_VAE and component_of(name) is Component.VAE:
-        return tuple((at, float(known == vae)) for known, at in number.items())
-    row = dict(zip(linear.ingredients, linear.coefficients(name), strict=True))
-    return tuple((at, float(row.get(known, 0))) for known, at in number.items())
-
-
-def _dropped(base: Checkpoint, ingredients: Sequence[Ingredient]) -> list[str]:
-    """Name the buffers and markers of other ingredients that the result lacks."""
-    return [
-        f"{ingredient.name}: not taken over: {first_names(sorted(extra))}"
-        for ingredient in ingredients
-        if (extra := ingredient.checkpoint.tensors.keys() - base.tensors.keys())
-    ]
-
-
 def _metadata(
-    definition: Definition, linear: "LinearRecipe", variant: str, base: Checkpoint
+    definition: Definition, recipe: "FoldedRecipe", variant: str, base: Checkpoint
 ) -> dict[str, str]:
     """Return the header's metadata: ModelSpec 1.0.1, and the recipe.
 
     Source:
         Stability-AI/ModelSpec, version 1.0.1.
     """
-    release, recipe = definition.release, definition.recipe
-    copies = {"copy_from": recipe.copy_from, "vae": recipe.vae}
-    titles = [definition.ingredients[name].title for name in linear.ingredients]
+    release = definition.release
+    titles = [definition.ingredients[name].title for name in recipe.ingredients]
     metadata = {
         "format": "pt",
         **modelspec_of("sdxl"),
@@ -250,8 +143,8 @@ def _metadata(
         "modelspec.prediction_type": "v" if "v_pred" in base.tensors else "epsilon",
         RELEASE_KEY: release.name,
         VARIANT_KEY: variant,
-        RECIPE_KEY: linear.canonical(**copies),
-        RECIPE_SHA256_KEY: linear.sha256(**copies),
+        RECIPE_KEY: recipe.canonical(),
+        RECIPE_SHA256_KEY: recipe.sha256(),
     }
     if release.date is not None:
         metadata["modelspec.date"] = release.date

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TextIO
 
-from release.errors import ReleaseError, WriteError, visible
+from release.errors import RecipeError, ReleaseError, WriteError, visible
 from release.numeric.size import size_text
 from release.progress import Advance
 
@@ -121,9 +121,13 @@ class Console:
         """Show an error; with JSON also as the result, unless there is one already."""
         red, plain = (_RED, _PLAIN) if self._has_colour() else ("", "")
         self._print(self._err, f"{red}error: {error}{plain}")
+        excerpt = error.excerpt if isinstance(error, RecipeError) else None
+        for line in excerpt.lines if excerpt else ():
+            self._print(self._err, f"  {line}")
         if error.hint:
             self._print(self._err, f"hint: {error.hint}")
-        self._fail_as_json(error.code, str(error), error.hint, error.exit_code)
+        place = {"column": excerpt.column} if excerpt else {}
+        self._fail_as_json(error.code, str(error), error.hint, error.exit_code, **place)
 
     def stop(self, error: BaseException) -> None:
         """Make the stage end: whoever reports progress next gets `error` raised.
@@ -227,7 +231,9 @@ class Console:
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         return self._err.isatty() and not plain
 
-    def _fail_as_json(self, code: str, message: str, hint: str, exit_code: int) -> None:
+    def _fail_as_json(
+        self, code: str, message: str, hint: str, exit_code: int, **place: int
+    ) -> None:
         if not self._as_json or self._has_result:
             return
         document = {
@@ -235,6 +241,7 @@ class Console:
             "message": message,
             "hint": hint,
             "exit_code": exit_code,
+            **place,
         }
         self.result("krelease.error/1", document, [])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from release.build import checkpoint_name
 from release.card.render import render_card
-from release.definition import Definition, linear_recipe
+from release.definition import Definition, folded_recipe
 from release.errors import ReleaseError
 from release.folder import archive_name
 from release.formats.open import open_safetensors
@@ -49,10 +49,7 @@ def find_current(
 def _states_the_same(
     definition: Definition, located: Sequence[Located], folder: Path, manifest: Manifest
 ) -> bool:
-    recipe = definition.recipe
-    identity = linear_recipe(definition).sha256(
-        copy_from=recipe.copy_from, vae=recipe.vae
-    )
+    identity = folded_recipe(definition).sha256()
     measured = {record.name: record.sha256 for record in manifest.ingredients}
     if manifest.recipe.sha256 != identity or measured.keys() != {
         item.name for item in located

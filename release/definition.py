@@ -17,36 +17,34 @@ from pydantic import (
 )
 
 from release.errors import UsageError, visible
-from release.recipe.rows import LinearRecipe, fold
+from release.recipe.fold import fold
+from release.recipe.patterns import MEANINGS, Line, Name, Sha256Hex
+from release.recipe.rows import FoldedRecipe
+from release.recipe.text import (
+    MERGED_VAE,
+    MISSING_ERROR,
+    KeyPaths,
+    Origin,
+    RecipeText,
+)
 
-MERGED_VAE: Final = "merge"
-"""What `recipe.vae` says when the VAE is merged like the rest."""
-
-_NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 RELEASE_NAME: Final = r"^[a-z0-9][a-z0-9.-]{0,63}$"
 _FILE_STEM: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$"
-_SHA256: Final = r"^[0-9a-f]{64}$"
-_LINE: Final = r"^[^\r\n]+$"
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
 
 PATTERN_MEANINGS: Final = {
-    _NAME: "a letter, then up to 63 letters, digits and underscores",
+    **MEANINGS,
     RELEASE_NAME: "up to 64 lower case letters, digits, dots and hyphens",
     _FILE_STEM: "up to 128 letters, digits, dots, hyphens and underscores",
     _HUB_ID: "a Hub repository as owner/name",
-    _SHA256: "64 lower case hex digits",
-    _LINE: "one line that is not empty",
     _DATE: "a date as YYYY-MM-DD",
 }
 """Every pattern of a definition's texts, in words."""
 
-Name = Annotated[str, StringConstraints(pattern=_NAME)]
 ReleaseName = Annotated[str, StringConstraints(pattern=RELEASE_NAME)]
 FileStem = Annotated[str, StringConstraints(pattern=_FILE_STEM)]
 HubId = Annotated[str, StringConstraints(pattern=_HUB_ID)]
-Sha256Hex = Annotated[str, StringConstraints(pattern=_SHA256)]
-Line = Annotated[str, StringConstraints(pattern=_LINE, max_length=2000)]
 
 
 class _Table(BaseModel):
@@ -79,7 +77,8 @@ class Recipe(_Table):
 
     `output` names the step (or ingredient) that is the result. `copy_from` names the
     ingredient that integer buffers, markers and schedule buffers are copied from; `vae`
-    is "merge" or the ingredient whose VAE is copied.
+    is "merge" or the ingredient whose VAE is copied. `missing` is "error", or "keep:"
+    and the ingredient that tensors are taken from which another lacks.
     """
 
     steps: dict[Name, Line] = {}
@@ -87,6 +86,7 @@ class Recipe(_Table):
     convention: str
     copy_from: Name
     vae: str = MERGED_VAE
+    missing: str = MISSING_ERROR
 
 
 class IngredientSource(_Table):
@@ -204,17 +204,36 @@ def with_repo(definition: Definition, repo: str) -> Definition:
     return definition.model_copy(update={"release": release})
 
 
-def linear_recipe(definition: Definition) -> LinearRecipe:
-    """Return the definition's recipe as one row of coefficients per block.
-
-    Raises:
-        RecipeError: As `release.recipe.rows.fold`.
-    """
+def recipe_text(definition: Definition) -> RecipeText:
+    """Return the definition's recipe in the shape that all recipes have."""
     recipe = definition.recipe
-    return fold(
+    return RecipeText(
         recipe.steps,
         recipe.output,
+        {name: _origin(source) for name, source in definition.ingredients.items()},
         convention=recipe.convention,
-        ingredient_names=definition.ingredients,
-        copied_from={recipe.copy_from, recipe.vae},
+        copy_from=recipe.copy_from,
+        vae=recipe.vae,
+        missing=recipe.missing,
+        keys=KeyPaths(steps="recipe.steps", output="recipe.output"),
+    )
+
+
+def folded_recipe(definition: Definition) -> FoldedRecipe:
+    """Return the definition's recipe as rows of coefficients.
+
+    Raises:
+        RecipeError: As `release.recipe.fold.fold`.
+    """
+    return fold(recipe_text(definition))
+
+
+def _origin(source: IngredientSource) -> Origin:
+    return Origin(
+        title=source.title,
+        file=source.path,
+        hub=source.hub,
+        revision=source.revision,
+        hub_file=source.file,
+        sha256=source.sha256,
     )

@@ -18,10 +18,14 @@ step.
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 _TEXT_LIMIT = 200
+_EXCERPT_WIDTH = 76
+_WIDE = frozenset("WF")
+"""East Asian widths of characters that take two columns of a terminal."""
 
 
 def visible(text: object, limit: int = _TEXT_LIMIT) -> str:
@@ -54,6 +58,55 @@ def first_names(names: Iterable[str], shown: int = 5) -> str:
     return f"{text} and {rest} more" if rest > 0 else text
 
 
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A text that somebody wrote and the place in it that is wrong.
+
+    `column` counts characters from 1; one beyond the last is the end.
+    """
+
+    text: str
+    column: int
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """The part of the text around the place, and a caret below the place.
+
+        Both are safe for a terminal of 80 columns; "…" stands for what is left out.
+        """
+        at = min(self.column, len(self.text) + 1) - 1
+        # An escape is up to 10 columns wide, so characters are taken by their width.
+        before = _fitting(reversed(self.text[:at]), _EXCERPT_WIDTH * 2 // 3)[::-1]
+        room = _EXCERPT_WIDTH - sum(map(_width, before))
+        after = _fitting(iter(self.text[at:]), room)
+        left = "…" if len(before) < at else ""
+        right = "…" if len(after) < len(self.text) - at else ""
+        shown = f"{left}{''.join(before)}{''.join(after)}{right}"
+        return shown, " " * (len(left) + sum(map(_width, before))) + "^"
+
+
+def _fitting(characters: Iterable[str], width: int) -> list[str]:
+    """Return the first of `characters`, made visible, that fit into `width` columns."""
+    taken: list[str] = []
+    for char in characters:
+        shown = _visible_character(char)
+        width -= _width(shown)
+        if width < 0:
+            break
+        taken.append(shown)
+    return taken
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal visible characters take."""
+    return sum(
+        0
+        if unicodedata.combining(char)
+        else 1 + (unicodedata.east_asian_width(char) in _WIDE)
+        for char in text
+    )
+
+
 class ReleaseError(Exception):
     """Base of all errors that are the user's to solve.
 
@@ -80,10 +133,34 @@ class UsageError(ReleaseError):
 
 
 class RecipeError(ReleaseError):
-    """A recipe or release definition that says something impossible."""
+    """A recipe or release definition that says something impossible.
+
+    Args:
+        excerpt: The expression, and where in it, if the error has a place in one.
+    """
 
     exit_code = 3
     default_code = "recipe"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        hint: str = "",
+        excerpt: Excerpt | None = None,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.excerpt = excerpt
+
+    def within(self, origin: str) -> "RecipeError":
+        """Return the same error with the file that it is in named first."""
+        return RecipeError(
+            f"{visible(origin, 1024)}: {self}",
+            code=self.code,
+            hint=self.hint,
+            excerpt=self.excerpt,
+        )
 
 
 class CheckpointError(ReleaseError):

@@ -260,14 +260,13 @@ def _write_sums(folder: Path, records: Sequence[CheckpointRecord | FileRecord]) 
 
 def _recipe_record(plan: BuildPlan) -> RecipeRecord:
     recipe = plan.definition.recipe
-    copies = {"copy_from": recipe.copy_from, "vae": recipe.vae}
     return RecipeRecord(
-        canonical=plan.linear.canonical(**copies),
-        sha256=plan.linear.sha256(**copies),
+        canonical=plan.recipe.canonical(),
+        sha256=plan.recipe.sha256(),
         convention=recipe.convention,
         output=recipe.output,
         steps=dict(recipe.steps),
-        rows=plan.linear.decimal_rows(),
+        rows=plan.recipe.decimal_rows(),
     )
 
 

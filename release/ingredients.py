@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from release.build import needed_ingredients
-from release.definition import Definition, linear_recipe
+from release.definition import Definition, folded_recipe
 from release.errors import IntegrityError, RecipeError, UsageError, visible
 from release.formats.input import InputFile
 from release.formats.open import open_checkpoint
@@ -63,7 +62,7 @@ def locate(
         InputError: A path does not lead to a regular file.
         HubError: A Hub ingredient cannot be looked up.
     """
-    needed = needed_ingredients(definition, linear_recipe(definition))
+    needed = folded_recipe(definition).needed
     for name in given:
         if name not in definition.ingredients:
             raise UsageError(

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from release.build import needed_ingredients
-from release.definition import Definition, linear_recipe
+from release.definition import Definition, folded_recipe
 from release.engine.standin import make_stand_ins, stand_in_layout, stand_in_nbytes
 from release.folder import planned_nbytes
 from release.formats.space import write_failure
@@ -125,7 +124,7 @@ def _stand_ins(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_failure(folder, error) from error
-    needed = needed_ingredients(definition, linear_recipe(definition))
+    needed = folded_recipe(definition).needed
     stand_ins = {
         name: folder / f"{name}.safetensors" for name in needed if name not in given
     }

@@ -7,13 +7,14 @@ import pytest
 import safetensors.numpy
 
 from release.architecture.sdxl import sdxl_tensors
-from release.build import checkpoint_name, needed_ingredients, plan_build
-from release.definition import linear_recipe
+from release.build import checkpoint_name, plan_build
+from release.definition import folded_recipe
 from release.errors import (
     HeaderError,
     InputError,
     LayoutError,
     NoSpaceError,
+    RecipeError,
     ShapeError,
     TensorMismatchError,
     ValueRangeError,
@@ -237,9 +238,7 @@ def planned(gamma_rev2, ingredients):
 
 
 def test_ingredients_are_summed_in_the_order_of_their_names(gamma_rev2):
-    names = needed_ingredients(gamma_rev2, linear_recipe(gamma_rev2))
-
-    assert names == ("anxl2", "anxl3", "base8", "beta7")
+    assert folded_recipe(gamma_rev2).needed == ("anxl2", "anxl3", "base8", "beta7")
 
 
 def test_vae_and_copies_come_from_the_ingredients_named_for_them(
@@ -302,3 +301,52 @@ def test_optional_tensor_may_be_missing_everywhere(edited, gamma_rev2):
 
 def test_file_names_are_stem_and_variant(gamma_rev2):
     assert checkpoint_name(gamma_rev2, "fp8") == "kohaku-xl-gamma-rev2-fp8.safetensors"
+
+
+def test_missing_tensors_are_taken_from_the_ingredient_that_is_kept(edited, gamma_rev2):
+    paths = edited("anxl3", remove(NORMS[0]))
+    recipe = with_recipe(gamma_rev2, missing="keep:base8")
+
+    planned = plan(recipe, paths).passes
+
+    (job,) = [job for job in planned.jobs if job.name == NORMS[0]]
+    coefficients = {
+        planned.ingredients[operand.ingredient].name: operand.coefficient
+        for operand in job.operands
+    }
+    assert coefficients == {"anxl2": 0, "base8": 1, "beta7": 0}
+    assert all(
+        NORMS[0] in {entry.name for entry in output.entries}
+        for output in planned.outputs
+    )
+
+
+def test_result_has_tensors_that_only_the_base_lacks(edited, gamma_rev2):
+    paths = edited("beta7", remove(NORMS[0]))
+
+    planned = plan(with_recipe(gamma_rev2, missing="keep:base8"), paths).passes
+
+    for output in planned.outputs:
+        assert NORMS[0] in {entry.name for entry in output.entries}
+
+
+def test_tensor_that_the_kept_ingredient_lacks_is_refused(edited, gamma_rev2):
+    paths = edited("base8", remove(NORMS[0]))
+
+    with pytest.raises(TensorMismatchError) as refused:
+        plan(with_recipe(gamma_rev2, missing="keep:base8"), paths)
+
+    assert NORMS[0] in str(refused.value)
+    assert str(paths["base8"]) in str(refused.value)
+
+
+def test_methods_and_loras_are_refused_by_a_build(gamma_rev2, ingredients):
+    steps = {
+        **gamma_rev2.recipe.steps,
+        "gamma": "slerp(beta7, anxl3 + anxl2 - base8, 1)",
+    }
+
+    with pytest.raises(RecipeError) as refused:
+        plan(with_recipe(gamma_rev2, steps=steps), ingredients)
+
+    assert refused.value.code == "not-wired"

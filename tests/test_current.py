@@ -66,7 +66,9 @@ def test_folder_of_a_definition_that_was_edited_is_not_current(
     assert find(with_release(gamma_rev2, **changes), release_folder) is None
 
 
-@pytest.mark.parametrize("change", ["steps", "convention", "copy_from", "vae"])
+@pytest.mark.parametrize(
+    "change", ["steps", "convention", "copy_from", "vae", "missing"]
+)
 def test_folder_of_another_recipe_is_not_current(
     find, gamma_rev2, release_folder, change
 ):
@@ -78,6 +80,7 @@ def test_folder_of_another_recipe_is_not_current(
         "convention": "sd-mecha",
         "copy_from": "base8",
         "vae": "anxl3",
+        "missing": "keep:beta7",
     }[change]
     recipe = gamma_rev2.recipe.model_copy(update={change: value})
 

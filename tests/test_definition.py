@@ -7,7 +7,7 @@ import pytest
 
 from release.catalog.find import catalog_names, find_definition
 from release.catalog.read import read_definition
-from release.definition import Definition, linear_recipe
+from release.definition import Definition, folded_recipe
 from release.errors import RecipeError
 
 MBW = "0,0.1,0.1,0,0.1,0.1,0,0.1,0.1,0,0,0,0,0,0.05,0.05,0.05,0.05,0.05,0.05"
@@ -93,7 +93,7 @@ def test_smallest_definition_is_read(tmp_path: Path) -> None:
     assert definition.release.variants == ("fp16", "fp8")
     assert definition.recipe.vae == "merge"
     assert definition.usage.cfg_min == 4.0
-    assert linear_recipe(definition).decimal_rows()["M00"] == {"a": "0.5", "b": "0.5"}
+    assert folded_recipe(definition).decimal_rows()["M00"] == {"a": "0.5", "b": "0.5"}
 
 
 def test_date_may_be_a_toml_date_or_text(tmp_path: Path) -> None:
@@ -138,6 +138,8 @@ def test_date_may_be_a_toml_date_or_text(tmp_path: Path) -> None:
         (("recipe", "copy_from"), "aa", "recipe.copy_from", "did you mean a?"),
         (("recipe", "copy_from"), "merge", "recipe.copy_from", "unknown ingredient"),
         (("recipe", "vae"), "zzz", "recipe.vae", "known: a, b, merge"),
+        (("recipe", "missing"), "keep:zzz", "recipe.missing", "unknown ingredient"),
+        (("recipe", "missing"), "drop", "recipe.missing", "got 'drop', expected error"),
         (("recipe", "output"), "x", "recipe.output", "unknown name 'x'"),
         (("recipe", "convention"), "sdmecha", "recipe.convention", "'sdmecha'"),
         (("recipe", "steps"), {"out": "a / b"}, "recipe.steps.out", "column 3: got"),
@@ -293,15 +295,13 @@ def test_rev2_states_its_recipe(tmp_path: Path) -> None:
         "beta7",
         "merge",
     )
-    assert linear_recipe(definition).ingredients == ("anxl2", "anxl3", "base8", "beta7")
+    assert folded_recipe(definition).ingredients == ("anxl2", "anxl3", "base8", "beta7")
 
 
 def test_rev1_states_its_recipe(tmp_path: Path) -> None:
     definition = gamma("rev1", tmp_path)
-    assert set(map(tuple, linear_recipe(definition).rows.values())) == {
-        tuple(linear_recipe(definition).rows["BASE"])
-    }
-    assert linear_recipe(definition).decimal_rows()["BASE"] == {
+    assert len({str(row) for row in folded_recipe(definition).rows.values()}) == 1
+    assert folded_recipe(definition).decimal_rows()["BASE"] == {
         "anxl2": "-0.8",
         "anxl3": "0.8",
         "base7": "0.5",

@@ -15,9 +15,10 @@ from release.card.formula import recipe_section
 from release.card.ingredients import HUB, ingredients_section
 from release.card.licences import canonical_licence, licence_notes
 from release.card.usage import settings_section, sizes_section, tags_section
-from release.definition import Definition, linear_recipe
+from release.definition import Definition, folded_recipe
 from release.errors import CardError, first_names, visible
 from release.manifest import Manifest
+from release.recipe.rows import is_method
 
 
 def card_context(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
@@ -101,9 +102,7 @@ def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
 def _check_same_release(definition: Definition, manifest: Manifest) -> None:
     release = definition.release
     recipe = definition.recipe
-    identity = linear_recipe(definition).sha256(
-        copy_from=recipe.copy_from, vae=recipe.vae
-    )
+    identity = folded_recipe(definition).sha256()
     for what, stated, built in (
         ("release", release.name, manifest.release),
         ("tag", release.tag, manifest.tag),
@@ -114,7 +113,8 @@ def _check_same_release(definition: Definition, manifest: Manifest) -> None:
             raise _mismatch(f"{what} is {built}, the definition says {stated}")
     named = {record.name for record in manifest.ingredients}
     named |= {name for row in manifest.recipe.rows.values() for name in row}
-    strangers = named - definition.ingredients.keys()
+    strangers = {name for name in named if not is_method(name)}
+    strangers -= definition.ingredients.keys()
     if strangers:
         names = first_names(sorted(strangers))
         raise _mismatch(f"ingredients that the definition does not name: {names}")

@@ -1,28 +1,34 @@
 """Card section about the recipe: formulas, block weights, coefficient rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
-from itertools import pairwise
 from typing import Final
 
 from release.card import figures
 from release.card.environment import Plain
 from release.card.markdown import Markdown
-from release.definition import MERGED_VAE, Definition
+from release.definition import Definition
 from release.manifest import Manifest, RecipeRecord
 from release.recipe.conventions import KEEP
-from release.recipe.expression import (
+from release.recipe.decimals import decimal_text
+from release.recipe.expression import parse
+from release.recipe.labels import block_ranges
+from release.recipe.rows import is_method
+from release.recipe.text import MERGED_VAE
+from release.recipe.tree import (
     BlockMerge,
     Expression,
     Lerp,
+    Lora,
+    MethodCall,
     Name,
     Negation,
     Number,
+    Only,
     Product,
     Sum,
-    parse,
+    walk,
 )
-from release.recipe.form import decimal_text
 from release.recipe.weights import WEIGHT_BLOCKS
 
 _DOT: Final = r" \cdot "
@@ -45,52 +51,25 @@ def recipe_section(definition: Definition, manifest: Manifest) -> dict[str, Plai
         "weight_lists": [
             _weight_list(name, merge)
             for name, tree in trees.items()
-            for merge in _block_merges(tree)
+            for merge in walk(tree)
+            if isinstance(merge, BlockMerge)
         ],
         "output": recipe.output,
         "convention": recipe.convention,
         "sha256": recipe.sha256,
-        "kept_block": KEEP if KEEP in recipe.rows else "",
+        "kept_block": KEEP
+        if any(label.partition("/")[0] == KEEP for label in recipe.rows)
+        else "",
         "copy_from": definition.recipe.copy_from,
         "vae": "" if definition.recipe.vae == MERGED_VAE else definition.recipe.vae,
         **_coefficients(recipe, definition.ingredients),
     }
 
 
-def block_ranges(blocks: Iterable[str], order: Iterable[str]) -> str:
-    """Return blocks in order, neighbours joined: "BASE, IN02, OUT03-OUT08".
-
-    Args:
-        blocks: Names, each in `order` or appended after it alphabetically.
-        order: All names that have a place.
-    """
-    places = {name: at for at, name in enumerate(order)}
-    names = sorted(blocks, key=lambda name: (places.get(name, len(places)), name))
-    runs = [[name] for name in names[:1]]
-    for before, name in pairwise(names):
-        if _follows(before, name, places):
-            runs[-1].append(name)
-        else:
-            runs.append([name])
-    return ", ".join(
-        part for run in runs for part in (run if len(run) < 3 else [_span(run)])
-    )
-
-
-def _span(run: list[str]) -> str:
-    return f"{run[0]}-{run[-1]}"
-
-
-def _follows(before: str, name: str, places: Mapping[str, int]) -> bool:
-    """Whether two blocks are neighbours of one kind, such as IN03 and IN04."""
-    if before[:-2] != name[:-2] or before not in places or name not in places:
-        return False
-    return places[name] == places[before] + 1
-
-
 def _coefficients(recipe: RecipeRecord, stated: Iterable[str]) -> dict[str, Plain]:
     used = {name for row in recipe.rows.values() for name in row}
     names = [name for name in stated if name in used]
+    names += sorted(filter(is_method, used))
     blocks: dict[tuple[Fraction, ...], list[str]] = {}
     for block in sorted(recipe.rows):
         row = recipe.rows[block]
@@ -111,13 +90,16 @@ def _coefficients(recipe: RecipeRecord, stated: Iterable[str]) -> dict[str, Plai
 
 def _first_place(blocks: Iterable[str]) -> int:
     order = {name: at for at, name in enumerate(WEIGHT_BLOCKS)}
-    return min(order.get(name, len(order)) for name in blocks)
+    return min(order.get(name.partition("/")[0], len(order)) for name in blocks)
 
 
 def _weight_list(step: str, merge: BlockMerge) -> dict[str, Plain]:
-    weights = dict(zip(WEIGHT_BLOCKS, map(decimal_text, merge.weights), strict=True))
+    weights = merge.weights.by_name()
+    beyond = tuple(name for name in weights if name not in WEIGHT_BLOCKS)
     lines = [
-        " ".join(f"{name}={weights[name]}" for name in line) for line in _LIST_LINES
+        " ".join(f"{name}={decimal_text(weights[name])}" for name in line)
+        for line in (*_LIST_LINES, beyond)
+        if line
     ]
     other = merge.other
     return {
@@ -125,26 +107,6 @@ def _weight_list(step: str, merge: BlockMerge) -> dict[str, Plain]:
         "other": other.name if isinstance(other, Name) else "",
         "text": "\n".join(lines),
     }
-
-
-def _block_merges(tree: Expression) -> list[BlockMerge]:
-    """Return every block merge in `tree`, inner ones first."""
-    inner = [merge for part in _parts(tree) for merge in _block_merges(part)]
-    return [*inner, tree] if isinstance(tree, BlockMerge) else inner
-
-
-def _parts(tree: Expression) -> tuple[Expression, ...]:
-    match tree:
-        case Number() | Name():
-            return ()
-        case Negation(operand):
-            return (operand,)
-        case Sum(parts) | Product(parts):
-            return parts
-        case Lerp(a, b, t):
-            return (a, b, t)
-        case BlockMerge(base, other):
-            return (base, other)
 
 
 def _formula(step: str, tree: Expression) -> Markdown:
@@ -157,19 +119,36 @@ def _formula(step: str, tree: Expression) -> Markdown:
 
 
 def _latex(tree: Expression) -> str:
+    text: str
     match tree:
         case Number() | Name():
-            return _latex_atom(tree)
+            text = _latex_atom(tree)
         case Negation(operand):
-            return f"-{_operand(operand)}"
+            text = f"-{_operand(operand)}"
         case Sum(terms):
-            return "".join(_term(term, at) for at, term in enumerate(terms))
+            text = "".join(_term(term, at) for at, term in enumerate(terms))
         case Product(factors):
-            return _DOT.join(_operand(factor) for factor in factors)
+            text = _DOT.join(_operand(factor) for factor in factors)
         case Lerp(a, b, t):
-            return _blend(_operand(t), a, b)
+            text = _blend(_operand(t), a, b)
         case BlockMerge(base, other):
-            return _blend("w_b", base, other)
+            text = _blend("w_b", base, other)
+        case Lora(name):
+            text = _call("lora", [_latex_name(name)])
+        case Only(operand, targets):
+            names = [_latex_name(target.name) for target in targets]
+            text = _call("only", [_latex(operand), *names])
+        case MethodCall(method, models, parameters):
+            numbers = [
+                f"{_latex_name(name)} = {decimal_text(value)}"
+                for name, value in parameters
+            ]
+            text = _call(method, [*map(_latex, models), *numbers])
+    return text
+
+
+def _call(function: str, arguments: Iterable[str]) -> str:
+    return f"{_latex_name(function)}({', '.join(arguments)})"
 
 
 def _latex_atom(tree: Number | Name) -> str:
@@ -193,7 +172,7 @@ def _blend(weight: str, a: Expression, b: Expression) -> str:
 
 def _operand(tree: Expression) -> str:
     text = _latex(tree)
-    single = isinstance(tree, Number | Name | Product)
+    single = isinstance(tree, Number | Name | Product | Only | Lora | MethodCall)
     return text if single else f"({text})"
 
 

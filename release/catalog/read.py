@@ -11,16 +11,16 @@ from typing import Final
 from pydantic import ValidationError
 
 from release.definition import (
-    MERGED_VAE,
     PATTERN_MEANINGS,
     Definition,
     Identity,
-    linear_recipe,
+    folded_recipe,
 )
 from release.errors import RecipeError, visible
 from release.formats.toml_text import read_toml_text
 from release.recipe.names import suggestion
-from release.validation import Problem, problems_of, refuse
+from release.recipe.problems import Problem, problems_of
+from release.validation import refuse
 from release.variants.preset import PRESET_NAMES
 
 _FILE_HINT: Final = "a definition is a TOML file of at most 1 MiB"
@@ -32,7 +32,7 @@ def read_definition(path: Path) -> Definition:
     Raises:
         RecipeError: Names the file, the key path, what is there and what is allowed.
             Codes "definition-file" (not readable, too large, not TOML), "definition"
-            (a value), or those of `release.recipe.rows.fold`.
+            (a value), or those of `release.recipe.fold.fold`.
     """
     return parse_definition(read_definition_text(path), origin=str(path))
 
@@ -81,11 +81,9 @@ def _check(definition: Definition, *, origin: str) -> None:
     """
     refuse(origin, list(_problems(definition)))
     try:
-        linear_recipe(definition)
+        folded_recipe(definition)
     except RecipeError as error:
-        raise RecipeError(
-            f"{visible(origin, 1024)}: {error}", code=error.code, hint=error.hint
-        ) from error
+        raise error.within(origin) from error
 
 
 def _problems(definition: Definition) -> Iterator[Problem]:
@@ -115,18 +113,7 @@ def _variant_problems(release: Identity) -> Iterator[Problem]:
 
 
 def _ingredient_problems(definition: Definition) -> Iterator[Problem]:
-    names = definition.ingredients.keys()
-    recipe = definition.recipe
-    for key, name, others in (
-        ("recipe.copy_from", recipe.copy_from, ()),
-        ("recipe.vae", recipe.vae, (MERGED_VAE,)),
-    ):
-        if name not in {*names, *others}:
-            hint = suggestion(name, {*names, *others})
-            yield Problem(key, f"unknown ingredient '{visible(name)}'; {hint}")
     for name, source in definition.ingredients.items():
-        if name == MERGED_VAE:
-            yield Problem(f"ingredients.{name}", "this name means the merged VAE")
         file = PurePosixPath(source.file or "file")
         if file.is_absolute() or ".." in file.parts or "\\" in str(file):
             text = f"got '{visible(file)}', expected a path inside the repository"

@@ -8,11 +8,14 @@ import sys
 
 try:
     from release.cli.app import app
+    from release.cli.blocks import blocks
     from release.cli.build import build
     from release.cli.convert import convert
     from release.cli.inspect import inspect
+    from release.cli.merge import merge
     from release.cli.presets import presets
     from release.cli.publish import publish
+    from release.cli.recipe_files import app as recipe
     from release.cli.releases import releases
     from release.cli.verify import verify
 except KeyboardInterrupt:
@@ -22,10 +25,13 @@ except KeyboardInterrupt:
 
 app.command()(publish)
 app.command()(build)
+app.command()(merge)
 app.command()(convert)
 app.command()(inspect)
+app.command()(blocks)
 app.command()(verify)
 app.command()(releases)
 app.command()(presets)
+app.add_typer(recipe)
 
 __all__ = ["app"]

@@ -185,7 +185,7 @@ def convert(
         options = ConvertOptions(
             presets=tuple(find_preset(name) for name in dict.fromkeys(to)),
             rules=None if rules is None else read_rules(rules),
-            shard_nbytes=None if shard is None else _shard_nbytes(shard),
+            shard_nbytes=None if shard is None else shard_nbytes(shard),
             keeps_private=keep_private,
             clamps=clamp,
             identifies=sha256,
@@ -208,7 +208,7 @@ def convert(
             from release.convert.run import refine
 
             plan = plan_convert(opened, options)
-            _say(console, plan)
+            say(console, plan)
             plan = refine(plan, threads=n_threads, progress=console)
             for variant in plan.variants:
                 if variant.kept:
@@ -236,20 +236,20 @@ def convert(
             )
 
 
-def _say(console: "Console", plan: "ConvertPlan") -> None:
+def say(console: "Console", plan: "ConvertPlan") -> None:
     """Say what was found in the source and what will happen to it."""
     from release.carried import Reason
 
-    for line in plan.source.warnings:
+    for line in plan.material.warnings:
         console.warn(line)
-    for line in plan.source.notes:
+    for line in plan.material.notes:
         console.note(line)
     for variant in plan.variants:
         for line in variant.warnings:
             console.warn(line)
         for line in variant.notes:
             console.note(line)
-    for dropped in plan.carried.dropped:
+    for dropped in plan.material.dropped:
         if dropped.reason is Reason.PRIVATE:
             console.note(
                 f"metadata dropped: {visible(dropped.key)} ({dropped.detail}); "
@@ -259,7 +259,12 @@ def _say(console: "Console", plan: "ConvertPlan") -> None:
             console.note(f"metadata dropped: {visible(dropped.key)} is too large")
 
 
-def _shard_nbytes(text: str) -> int:
+def shard_nbytes(text: str) -> int:
+    """Return the bytes of `--shard`.
+
+    Raises:
+        UsageError: It is no size.
+    """
     try:
         return parse_size(text)
     except ValueError as error:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from release.errors import visible
 from release.numeric.size import size_text
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from release.convert.plan import ConvertPlan, VariantPlan
     from release.engine.results import Deviation
 
+_PATH_LENGTH_MAX: Final = 4096
+"""Linux has no longer paths."""
+
 
 def written_paths(plan: "ConvertPlan", folder: Path) -> list[str]:
     """Return the paths of the checkpoints, for `--quiet`."""
-    return [str(folder / output.name) for output in plan.passes.outputs]
+    return [_shown(folder / output.name) for output in plan.passes.outputs]
 
 
 def plan_document(plan: "ConvertPlan", folder: Path) -> dict[str, object]:
@@ -70,7 +73,7 @@ def plan_text(plan: "ConvertPlan", folder: Path) -> list[str]:
         text += columns(
             [
                 [
-                    str(folder / output.name),
+                    _shown(folder / output.name),
                     f"{output.nbytes:,} bytes",
                     size_text(output.nbytes),
                 ]
@@ -83,7 +86,7 @@ def plan_text(plan: "ConvertPlan", folder: Path) -> list[str]:
     fits = "" if needed <= free else ": does not fit"
     text.append(f"Disk: needs {size_text(needed)}, {size_text(free)} free{fits}")
     text += [
-        f"Note: {folder / name} already exists; pass --force to replace it"
+        f"Note: {_shown(folder / name)} already exists; pass --force to replace it"
         for variant in plan.variants
         for name in variant.files.names
         if (folder / name).exists()
@@ -133,7 +136,7 @@ def result_text(converted: Sequence["Converted"], folder: Path) -> list[str]:
     for each in converted:
         text += columns(
             [
-                [str(folder / part.plan.name), size_text(part.plan.nbytes)]
+                [_shown(folder / part.plan.name), size_text(part.plan.nbytes)]
                 for part in each.parts
             ],
             right=[1],
@@ -142,8 +145,12 @@ def result_text(converted: Sequence["Converted"], folder: Path) -> list[str]:
             f"  sha256  {part.seal.sha256}" for part in each.parts if part.seal.sha256
         ]
         text += [f"  {line}" for line in _loss_text(each.loss)]
-        text.append(f"  record  {folder / each.plan.files.record_name}")
+        text.append(f"  record  {_shown(folder / each.plan.files.record_name)}")
     return text
+
+
+def _shown(path: Path) -> str:
+    return visible(path, _PATH_LENGTH_MAX)
 
 
 def _beside(variant: "VariantPlan", folder: Path) -> dict[str, object]:
@@ -158,10 +165,10 @@ def _source_document(plan: "ConvertPlan") -> dict[str, object]:
     return {
         "architecture": plan.source.architecture,
         "layout": plan.source.layout.name,
-        "notes": list(plan.source.notes),
-        "warnings": list(plan.source.warnings),
+        "notes": list(plan.material.notes),
+        "warnings": list(plan.material.warnings),
         "dropped_metadata": {
-            each.key: each.reason.value for each in plan.carried.dropped
+            each.key: each.reason.value for each in plan.material.dropped
         },
     }
 

@@ -70,7 +70,16 @@ def parse_ingredients(pairs: Sequence[str] | None) -> dict[str, Path]:
     Raises:
         UsageError: Another form, or a name given twice.
     """
-    given: dict[str, Path] = {}
+    return {name: _path(text) for name, text in parse_named(pairs).items()}
+
+
+def parse_named(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Return ingredient name -> path or reference from `NAME=PATH` texts.
+
+    Raises:
+        UsageError: Another form, or a name given twice.
+    """
+    given: dict[str, str] = {}
     for pair in pairs or ():
         name, equals, path = pair.partition("=")
         if not equals or not name or not path:
@@ -85,7 +94,7 @@ def parse_ingredients(pairs: Sequence[str] | None) -> dict[str, Path]:
                 code="ingredient-option",
                 hint="leave one of the two out",
             )
-        given[name] = _path(path)
+        given[name] = path
     return given
 
 

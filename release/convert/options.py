@@ -21,6 +21,8 @@ class ConvertOptions:
         identifies: The SHA-256 of every output is taken.
         min_snr: Tensors that would lose more than this many dB leave room stay F16.
         fail_below: A tensor below this many dB is an error.
+        file_stem: What the only variant's files begin with, instead of a name made of
+            the source's and the preset's.
     """
 
     presets: tuple["Preset", ...]
@@ -31,3 +33,4 @@ class ConvertOptions:
     identifies: bool = False
     min_snr: float | None = None
     fail_below: float | None = None
+    file_stem: str = ""

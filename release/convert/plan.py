@@ -1,22 +1,15 @@
 """The plan of a conversion: which tensor gets which dtype, in which file, and why."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from release.architecture.sdxl import component_of, is_copied
-from release.carried import Carried, carry
 from release.convert.files import VariantFiles, folder, one_file, shards
+from release.convert.material import Material, of_source
+from release.convert.names import bare_stem
 from release.convert.options import ConvertOptions
 from release.convert.source import Source
-from release.engine.plan import (
-    Ingredient,
-    OutputRequest,
-    Plan,
-    TensorSource,
-    plan_pass,
-)
+from release.engine.plan import OutputRequest, Plan, plan_pass
 from release.errors import UsageError
 from release.formats.layouts.comfy import comfy_quant_bytes
 from release.formats.limits import SHARDS_MAX
@@ -28,9 +21,6 @@ from release.variants.outcome import Majority, majority
 from release.variants.preset import Preset
 
 _SCALE_NBYTES: Final = 4
-_OLD_SUFFIX: Final = re.compile(
-    r"[-_.](fp32|fp16|bf16|fp8([-_](e4m3fn|e5m2|scaled))?)$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,96 +50,74 @@ class VariantPlan:
 
 @dataclass(frozen=True, slots=True)
 class ConvertPlan:
-    """What a conversion will do.
+    """What will be done.
 
     Attributes:
-        source: The checkpoint, open.
+        material: What the outputs are made of, open.
         options: What was asked for.
-        carried: What becomes of the metadata.
         variants: One for each preset.
         passes: The engine's plan; its outputs are the parts of all variants, in order.
     """
 
-    source: Source
+    material: Material
     options: ConvertOptions
-    carried: Carried
     variants: tuple[VariantPlan, ...]
     passes: Plan
 
+    @property
+    def source(self) -> Source:
+        """The checkpoint that names, shapes and sizes before are those of."""
+        return self.material.source
 
-def plan_convert(
-    source: Source,
-    options: ConvertOptions,
-    *,
-    kept: Mapping[str, frozenset[str]] | None = None,
-) -> ConvertPlan:
+
+def plan_convert(source: Source, options: ConvertOptions) -> ConvertPlan:
     """Plan the conversion of `source` to every preset, in one reading.
-
-    Args:
-        source: The checkpoint, open.
-        options: What is wanted.
-        kept: Preset name -> tensors that were found to lose too much and stay F16.
 
     Raises:
         RecipeError: A rule of the user's fits no tensor, or none that may be cast.
         UsageError: Scales in a folder whose layout is kept, or too many files.
     """
-    weights = _weights(source)
-    carried = carry(
-        source.checkpoint.metadata,
-        architecture=source.architecture,
-        title=bare_stem(source.stem),
-        has_v_pred="v_pred" in source.checkpoint.tensors,
-        keep_private=options.keeps_private,
-        outdated=source.layout.metadata_keys,
-    )
+    return plan_outputs(of_source(source, options), options)
+
+
+def plan_outputs(
+    material: Material,
+    options: ConvertOptions,
+    *,
+    kept: Mapping[str, frozenset[str]] | None = None,
+) -> ConvertPlan:
+    """Plan every preset of some material, in one reading.
+
+    Args:
+        material: What the outputs are made of, open.
+        options: What is wanted.
+        kept: Preset name -> tensors that were found to lose too much and stay F16.
+
+    Raises:
+        RecipeError: As for `plan_convert`.
+        UsageError: As for `plan_convert`.
+    """
     variants = tuple(
-        _variant(source, options, weights, preset, (kept or {}).get(preset.name))
+        _variant(material, options, preset, (kept or {}).get(preset.name))
         for preset in options.presets
     )
     _check_count(variants)
     requests = [
         request
         for variant in variants
-        for request in _requests(variant, carried, clamps=options.clamps)
+        for request in _requests(variant, material, clamps=options.clamps)
     ]
-    ingredient = Ingredient("source", source.checkpoint, source.layout)
-    passes = plan_pass([ingredient], _sources(source, weights), requests)
-    return ConvertPlan(source, options, carried, variants, passes)
-
-
-def _weights(source: Source) -> dict[str, TensorEntry]:
-    """Return the tensors that are converted, with the dtypes of their values."""
-    return {
-        name: replace(entry, dtype=source.layout.stored_as.get(name, entry.dtype))
-        for name, entry in source.checkpoint.tensors.items()
-        if name not in source.layout.auxiliary
-    }
-
-
-def _sources(
-    source: Source, weights: Mapping[str, TensorEntry]
-) -> dict[str, TensorSource]:
-    """Say where every tensor comes from; scales are read for their digests, too."""
-    found = {}
-    for name, entry in source.checkpoint.tensors.items():
-        known = source.single_file_name(name)
-        found[name] = TensorSource(
-            shape=entry.shape,
-            component=component_of(known).value,
-            copied=name not in weights or is_copied(known, weights[name].dtype),
-            operands=((0, 1.0),),
-        )
-    return found
+    passes = plan_pass(material.ingredients, material.sources, requests)
+    return ConvertPlan(material, options, variants, passes)
 
 
 def _variant(
-    source: Source,
+    material: Material,
     options: ConvertOptions,
-    weights: Mapping[str, TensorEntry],
     preset: Preset,
     kept: frozenset[str] | None,
 ) -> VariantPlan:
+    source, weights = material.source, material.weights
     assignments = _assignments(source, options, weights, preset)
     if kept:
         assignments |= {
@@ -162,21 +130,20 @@ def _variant(
         name: _stored_nbytes(entry, assignments[name])
         for name, entry in weights.items()
     }
-    base = _base(source, options, preset)
-    cast = frozenset(
+    cast = material.mixed | {
         name
         for name, entry in weights.items()
         if assignments[name].dtype is not entry.dtype
         or assignments[name].scaled
         or name in source.layout.scales
-    )
+    }
     return VariantPlan(
         preset=preset,
         assignments=assignments,
-        cast=cast,
+        cast=frozenset(cast),
         kept=tuple(sorted(kept or ())),
         nbytes=nbytes,
-        files=_files(source, options, base, nbytes),
+        files=_files(source, options, _base(material, options, preset), nbytes),
         notes=()
         if cast
         else (f"already {preset.name}: every tensor is copied as it is",),
@@ -241,7 +208,7 @@ def _files(
 
 
 def _requests(
-    variant: VariantPlan, carried: Carried, *, clamps: bool
+    variant: VariantPlan, material: Material, *, clamps: bool
 ) -> list[OutputRequest]:
     requests = []
     for part in variant.files.parts:
@@ -257,7 +224,7 @@ def _requests(
                 name=part.name,
                 dtypes={name: each.dtype for name, each in assigned.items()},
                 metadata={
-                    **carried.kept,
+                    **material.metadata,
                     VARIANT_KEY: variant.preset.name,
                 },
                 scaled=scaled,
@@ -304,13 +271,10 @@ def _recognition(preset: Preset, found: Majority) -> list[str]:
     return [f"{preset.name}: {' and '.join(missed)} will not load it as fp8: {share}"]
 
 
-def _base(source: Source, options: ConvertOptions, preset: Preset) -> str:
+def _base(material: Material, options: ConvertOptions, preset: Preset) -> str:
+    """Return what the names of a variant's files begin with."""
+    if options.file_stem:
+        return options.file_stem
     own = options.rules.suffix if options.rules else ""
-    return "-".join(
-        part for part in (bare_stem(source.stem), preset.suffix, own) if part
-    )
-
-
-def bare_stem(stem: str) -> str:
-    """Return a stem without the suffix that says which variant the source was."""
-    return _OLD_SUFFIX.sub("", stem) or stem
+    parts = (bare_stem(material.stem), preset.suffix, own)
+    return "-".join(part for part in parts if part)

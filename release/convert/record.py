@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from release.convert.losses import ComponentLoss, Converted, TensorLoss
 from release.convert.plan import ConvertPlan, VariantPlan
+from release.engine.plan import Ingredient
 from release.engine.results import PassReport
 from release.manifest import (
     Count,
     Figure,
     MeasuredRecord,
     ParityRecord,
+    RecipeRecord,
     Sha256Hex,
     Xxh128Hex,
 )
@@ -33,7 +35,7 @@ class _Record(BaseModel):
 
 
 class SourceRecord(_Record):
-    """What was converted: its values, not where it lay."""
+    """A checkpoint that was read: its values, not where it lay."""
 
     nbytes: Count
     architecture: str
@@ -83,7 +85,9 @@ class ConversionRecord(_Record):
 
     schema_name: Annotated[Literal["krelease.conversion/1"], Field(alias="schema")]
     variant: str
-    source: SourceRecord
+    ingredients: dict[str, SourceRecord]
+    """The only one of a conversion is called "source"."""
+    recipe: RecipeRecord | None = None
     rules: Annotated[tuple[RuleRecord, ...], Field(strict=False)]
     total: ComponentRecord
     components: dict[str, ComponentRecord]
@@ -104,7 +108,11 @@ def conversion_record(
     return ConversionRecord(
         schema_name=SCHEMA,
         variant=converted.plan.preset.name,
-        source=_source(plan, report),
+        ingredients={
+            ingredient.name: _source(plan, ingredient, report)
+            for ingredient in plan.material.ingredients
+        },
+        recipe=plan.material.recipe,
         rules=_rules(converted.plan),
         total=_component(loss.total),
         components={each.component: _component(each) for each in loss.components},
@@ -116,14 +124,16 @@ def conversion_record(
     )
 
 
-def _source(plan: ConvertPlan, report: PassReport) -> SourceRecord:
-    checkpoint = plan.source.checkpoint
+def _source(
+    plan: ConvertPlan, ingredient: Ingredient, report: PassReport
+) -> SourceRecord:
+    checkpoint, layout = ingredient.checkpoint, ingredient.layout
     return SourceRecord(
         nbytes=checkpoint.nbytes,
         architecture=plan.source.architecture,
-        layout=plan.source.layout.name,
+        layout=layout.name if layout else "plain",
         dtypes=count_dtypes(checkpoint.tensors.values()),
-        tensor_set_xxh3_128=report.ingredients["source"],
+        tensor_set_xxh3_128=report.ingredients[ingredient.name],
     )
 
 

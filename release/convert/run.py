@@ -10,7 +10,7 @@ from release.convert.losses import (
     too_lossy,
     variant_loss,
 )
-from release.convert.plan import ConvertPlan, plan_convert
+from release.convert.plan import ConvertPlan, plan_outputs
 from release.convert.record import conversion_record
 from release.convert.sidecars import Sidecars
 from release.engine.execute import execute, survey, total_nbytes
@@ -42,7 +42,7 @@ def refine(plan: ConvertPlan, *, threads: int, progress: Progress) -> ConvertPla
             plan.variants, _by_variant(plan, outputs), strict=True
         )
     }
-    return plan_convert(plan.source, plan.options, kept=kept)
+    return plan_outputs(plan.material, plan.options, kept=kept)
 
 
 def convert(
@@ -56,7 +56,7 @@ def convert(
     """Carry out a plan; the outputs appear below `folder`, or none does.
 
     Args:
-        plan: From `plan_convert`, or `refine`.
+        plan: From `plan_outputs`, or `refine`.
         folder: Where the files go; made if it does not exist.
         threads: Worker threads, from 1.
         progress: Told how far it is.
@@ -84,7 +84,7 @@ def convert(
     with ExitStack() as stack:
         sidecars = stack.enter_context(Sidecars(plan, folder, overwrite=overwrite))
         stack.enter_context(_bad_values(plan))
-        with progress.stage("convert", total_nbytes(plan.passes)) as advance:
+        with progress.stage(plan.material.verb, total_nbytes(plan.passes)) as advance:
             execute(
                 plan.passes,
                 folder,

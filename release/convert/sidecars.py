@@ -37,7 +37,11 @@ class Sidecars:
         self._plan = plan
         self._folder = folder
         self._overwrite = overwrite
-        self._inputs = [path.stat() for path in plan.source.checkpoint.files]
+        self._inputs = [
+            path.stat()
+            for ingredient in plan.material.ingredients
+            for path in ingredient.checkpoint.files
+        ]
         self._made: list[Path] = []
         self._texts: dict[str, OutputFile] = {}
         self._published: list[Path] = []

@@ -1,6 +1,9 @@
 """The jobs of a pass: one tensor each, as plain data that any executor can run."""
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import TypeAlias
 
 from release.formats.layouts.kinds import Scale
 from release.formats.tensor import TensorEntry
@@ -20,6 +23,29 @@ class Operand:
     entry: TensorEntry
     coefficient: float
     scale: Scale | None = None
+
+
+Terms: TypeAlias = tuple[tuple[int, float], ...]
+"""Pairs of leaf and coefficient, in the order of summation. Leaf n is the job's operand
+n; beyond the operands come its methods."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodStep:
+    """A merge method's part in a tensor.
+
+    Attributes:
+        method: One of `release.recipe.functions.METHODS`.
+        parameters: Its numbers, exact.
+        models: For each of its models, a sum of operands and earlier methods.
+        coefficient: What its result is multiplied by; 0 for one that only later methods
+            use.
+    """
+
+    method: str
+    parameters: tuple[tuple[str, Fraction], ...]
+    models: tuple[Terms, ...]
+    coefficient: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +94,26 @@ class TensorJob:
 
     name: str
     component: str
-    n_elements: int
+    shape: tuple[int, ...]
     copied: bool
     operands: tuple[Operand, ...]
     targets: tuple[Target, ...]
+    methods: tuple[MethodStep, ...] = ()
+
+    @property
+    def n_elements(self) -> int:
+        """Product of the dimensions."""
+        return math.prod(self.shape)
+
+    @property
+    def terms(self) -> Terms:
+        """The sum that the tensor is, of operands and methods."""
+        leaves: tuple[Operand | MethodStep, ...] = (*self.operands, *self.methods)
+        return tuple(
+            (number, leaf.coefficient)
+            for number, leaf in enumerate(leaves)
+            if leaf.coefficient
+        )
 
     @property
     def read_nbytes(self) -> int:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from release.engine.combine import Combiner
 from release.engine.copying import Copier
-from release.engine.jobs import TensorJob
+from release.engine.jobs import Operand, TensorJob
 from release.engine.measure import Chunk, magnitude
+from release.engine.methods.seam import NotFiniteError
+from release.engine.mix import Mixer
 from release.engine.read import Reader
 from release.engine.results import TensorResult
 from release.engine.writer import TargetWriter
@@ -50,6 +52,7 @@ class Kernel:
         self._reader = Reader(inputs, CHUNK_ELEMENTS, advance)
         self._copier = Copier(inputs, names, outputs, advance)
         self._combiner = Combiner(CHUNK_ELEMENTS)
+        self._mixer = Mixer(self._reader, CHUNK_ELEMENTS)
         self._scratch = torch.empty(CHUNK_ELEMENTS, dtype=torch.float32)
 
     def run(self, job: TensorJob) -> TensorResult:
@@ -57,10 +60,18 @@ class Kernel:
         return self._copier.run(job) if job.copied else self._compute(job)
 
     def _compute(self, job: TensorJob) -> TensorResult:
+        result = TensorResult(job.name, job.component)
+        try:
+            self._make(job, result)
+        except NotFiniteError:
+            result.problems.append(self._blame(job))
+        return result
+
+    def _make(self, job: TensorJob, result: TensorResult) -> None:
         self._reader.begin()
+        self._mixer.begin(job)
         writers = self._writers(job)
         read = [Xxh3Bits128() for _ in job.operands]
-        result = TensorResult(job.name, job.component)
         needs_mending = any(target.dtype is Dtype.BF16 for target in job.targets)
         for start in range(0, job.n_elements, CHUNK_ELEMENTS):
             chunk = self._chunk(job, start, read, mends=needs_mending)
@@ -70,7 +81,6 @@ class Kernel:
                 break
         result.operand_digests = [digest.hexdigest() for digest in read]
         result.written = {writer.target.output: writer.result() for writer in writers}
-        return result
 
     def _writers(self, job: TensorJob) -> list[TargetWriter]:
         writers = [
@@ -102,7 +112,7 @@ class Kernel:
     ) -> str:
         """Write a chunk to every target; return why it must not be published, or ""."""
         if not chunk.is_finite:
-            return self._blame(job, chunk)
+            return self._blame(job)
         for writer in writers:
             writer.write(chunk)
         for writer in writers:
@@ -128,6 +138,10 @@ class Kernel:
         None if float32 is exact.
         """
         count = min(CHUNK_ELEMENTS, job.n_elements - start)
+        if job.methods:
+            self._combiner.begin(count, [1.0])
+            self._combiner.add(self._mixer.chunk(job, start, digests), 1.0)
+            return None, *self._combiner.finish()
         used = [operand.coefficient for operand in job.operands if operand.coefficient]
         self._combiner.begin(count, used)
         raw = None
@@ -139,18 +153,25 @@ class Kernel:
         stands_alone = len(job.operands) == 1 and used == [1.0]
         return raw if stands_alone else None, exact, value
 
-    def _blame(self, job: TensorJob, chunk: Chunk) -> str:
-        """Say which ingredient holds the value that is not finite."""
-        count = chunk.value.numel()
-        for operand in job.operands:
-            raw = self._reader.read(operand, chunk.start, count, digest=None)
-            value = raw if raw.dtype is torch.float64 else self._scratch[:count]
-            if value is not raw:
-                widen(raw, value)
-            bad = ~torch.isfinite(value)
-            if bool(bad.any()) and operand.coefficient != 0.0:
-                index = int(bad.nonzero()[0])
-                kind = "NaN" if math.isnan(float(value[index])) else "infinity"
-                name = self._names[operand.ingredient]
-                return f"{name} holds {kind} at element {chunk.start + index:,}"
+    def _blame(self, job: TensorJob) -> str:
+        """Say which ingredient holds the value that is not finite, and where."""
+        used = [each for each in job.operands if each.coefficient or job.methods]
+        for start in range(0, job.n_elements, CHUNK_ELEMENTS):
+            count = min(CHUNK_ELEMENTS, job.n_elements - start)
+            for operand in used:
+                found = self._first_not_finite(operand, start, count)
+                if found:
+                    return f"{self._names[operand.ingredient]} holds {found}"
         return "the result is beyond float32's range"
+
+    def _first_not_finite(self, operand: Operand, start: int, count: int) -> str:
+        raw = self._reader.read(operand, start, count, digest=None)
+        value = raw if raw.dtype is torch.float64 else self._scratch[:count]
+        if value is not raw:
+            widen(raw, value)
+        bad = ~torch.isfinite(value)
+        if not bool(bad.any()):
+            return ""
+        index = int(bad.nonzero()[0])
+        kind = "NaN" if math.isnan(float(value[index])) else "infinity"
+        return f"{kind} at element {start + index:,}"

@@ -5,13 +5,13 @@ output follow from the inputs' headers alone.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from release.engine.jobs import (
     Companions,
+    MethodStep,
     Operand,
     Target,
     TensorJob,
@@ -99,7 +99,8 @@ class Plan:
 class TensorSource:
     """Where a tensor of the result comes from, as the recipe says.
 
-    `operands` are (ingredient number, coefficient), in the fixed order of summation. A
+    `operands` are (ingredient number, coefficient), in the fixed order of summation;
+    `methods` refer to them by their place. A
     tensor that no request names is read for its ingredient's digest only.
     """
 
@@ -107,6 +108,7 @@ class TensorSource:
     component: str
     copied: bool
     operands: tuple[tuple[int, float], ...]
+    methods: tuple[MethodStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +157,14 @@ def plan_pass(
         TensorJob(
             name=name,
             component=sources[name].component,
-            n_elements=math.prod(sources[name].shape),
+            shape=sources[name].shape,
             copied=sources[name].copied,
             operands=tuple(
                 _operand(ingredients, number, name, value)
                 for number, value in sources[name].operands
             ),
             targets=tuple(place[name] for place in places if name in place),
+            methods=sources[name].methods,
         )
         for name in _job_order(outputs, places, sources)
     )
@@ -169,6 +172,18 @@ def plan_pass(
     # for the last of them.
     ordered = sorted(jobs, key=lambda job: not job.is_scaled)
     return Plan(tuple(ingredients), outputs, tuple(ordered))
+
+
+def tensors_of(ingredient: Ingredient) -> dict[str, TensorEntry]:
+    """Return an ingredient's tensors without scales, in the dtypes of their values."""
+    layout, tensors = ingredient.layout, ingredient.checkpoint.tensors
+    if layout is None:
+        return dict(tensors)
+    return {
+        name: replace(entry, dtype=layout.stored_as.get(name, entry.dtype))
+        for name, entry in tensors.items()
+        if name not in layout.auxiliary
+    }
 
 
 def ingredients_text(digests: Mapping[str, str]) -> str:

@@ -12,8 +12,12 @@ from release.hub.ingredients import fetch_ingredient, resolve_ingredient
 from release.numeric.digest import Sha256
 
 _REFERENCE: Final = re.compile(
-    r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/@]+))?/(?P<file>[^@]+)"
+    r"hf://(?P<repo>[a-z0-9][\w.-]*/[a-z0-9_][\w.-]*)"
+    r"(@(?P<revision>[^\s/@]+))?"
+    r"/(?P<file>(?!\.{0,2}(/|$))[^/@]+(/(?!\.{0,2}(/|$))[^/@]+)*)",
+    re.ASCII | re.IGNORECASE,
 )
+"""No part of the file's path is empty, "." or ".."."""
 
 
 def fetch_reference(connection: HubConnection, reference: str) -> Path:
@@ -34,7 +38,7 @@ def fetch_reference(connection: HubConnection, reference: str) -> Path:
         IntegrityError: The bytes are not those the Hub names.
     """
     found = _REFERENCE.fullmatch(reference)
-    if found is None:
+    if found is None or not reference.isprintable():
         raise UsageError(
             f"{visible(reference)}: expected hf://OWNER/REPO[@REVISION]/FILE",
             code="reference",
@@ -49,10 +53,11 @@ def fetch_reference(connection: HubConnection, reference: str) -> Path:
         with InputFile(path) as file:
             scan(file, 0, file.nbytes, digest)
         if digest.hexdigest() != hub_file.sha256:
+            blob = path.resolve()  # a link to it would be made again
             raise IntegrityError(
                 f"{visible(reference)}: SHA-256 {digest.hexdigest()}, expected "
                 f"{hub_file.sha256}",
                 code="download",
-                hint=f"delete {visible(path, 1024)} and run the command again",
+                hint=f"delete {visible(blob, 1024)} and run the command again",
             )
     return path

@@ -1,1 +1,1 @@
-"""Recipes: from an expression to one row of exact coefficients per block."""
+"""Recipes: from expressions to exact coefficients per block, and nodes of methods."""

@@ -1,4 +1,4 @@
-"""The recipe language: a linear combination of models, written as one expression.
+"""The recipe language: a combination of models, written as one expression.
 
     sum     = product { ("+" | "-") product }
     product = unary { "*" unary }
@@ -6,97 +6,49 @@
     atom    = number | name | call | "(" sum ")"
     call    = "mbw"  "(" sum "," sum "," text ")"
             | "lerp" "(" sum "," sum "," sum ")"
+            | "only" "(" sum "," target { "," target } ")"
+            | "lora" "(" name ")"
+            | method "(" argument { "," argument } ")"
+    argument = sum | name "=" sum
 
 Numbers are plain decimals and stay exact. What is not linear (division, a model times a
-model) has no place in it; the latter is refused when the expression is folded, since it
-needs to know what a name stands for.
+model) has no place in it, except as a method of `release.recipe.functions`; a product
+of models is refused when the expression is folded, since that needs to know what a name
+stands for.
 """
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
 from release.errors import RecipeError
+from release.recipe.arguments import Argument, bind
+from release.recipe.functions import (
+    FUNCTIONS,
+    METHODS,
+    NEAR_METHODS,
+    NOT_BUILT,
+    NOT_LINEAR,
+    SIGNATURES,
+)
 from release.recipe.names import nearest
 from release.recipe.tokens import Kind, Place, Token, tokenize
-from release.recipe.weights import read_weights
+from release.recipe.tree import (
+    BlockMerge,
+    Expression,
+    Lerp,
+    Lora,
+    Name,
+    Negation,
+    Number,
+    Only,
+    Product,
+    Sum,
+    Target,
+)
+from release.recipe.weights import BlockWeights, read_weights
 
 MAX_DEPTH: Final = 50
 """Parentheses, calls and signs inside one another."""
-
-_SIGNATURES: Final = {
-    "mbw": "mbw(base, other, '20 numbers')",
-    "lerp": "lerp(a, b, t)",
-}
-
-FUNCTIONS: Final = tuple(_SIGNATURES)
-"""Names that no step and no ingredient may have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A decimal, exact."""
-
-    value: Fraction
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """An ingredient or a step."""
-
-    name: str
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Negation:
-    """Minus `operand`."""
-
-    operand: "Expression"
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """Two or more terms; a subtracted one is a `Negation`."""
-
-    terms: tuple["Expression", ...]
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """Two or more factors."""
-
-    factors: tuple["Expression", ...]
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lerp:
-    """`(1 - t) * a + t * b`."""
-
-    a: "Expression"
-    b: "Expression"
-    t: "Expression"
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlockMerge:
-    """`(1 - w) * base + w * other`, with one weight `w` per block.
-
-    `weights` are in the order of `release.recipe.weights.WEIGHT_BLOCKS`.
-    """
-
-    base: "Expression"
-    other: "Expression"
-    weights: tuple[Fraction, ...]
-    column: int
-
-
-Expression = Number | Name | Negation | Sum | Product | Lerp | BlockMerge
 
 
 def parse(expression: str, *, label: str) -> Expression:
@@ -108,8 +60,9 @@ def parse(expression: str, *, label: str) -> Expression:
 
     Raises:
         RecipeError: One line with the column (from 1), what is there, and what was
-            expected. Codes "recipe-syntax", "recipe-division", "unknown-function",
-            "block-weights".
+            expected; its excerpt has the place. Codes "recipe-syntax",
+            "recipe-division", "unknown-function", "method-not-built",
+            "block-weights", "method-parameter".
     """
     return _Parser(Place(label, expression)).whole()
 
@@ -137,8 +90,7 @@ class _Parser:
         return token
 
     def _at(self, symbols: str) -> bool:
-        token = self._next
-        return token.kind is Kind.SYMBOL and token.text in symbols
+        return self._next.is_symbol(symbols)
 
     def _expect(self, symbol: str) -> None:
         if not self._at(symbol):
@@ -199,41 +151,91 @@ class _Parser:
         return Name(token.text, token.column)
 
     def _call(self, function: Token) -> Expression:
-        if function.text not in FUNCTIONS:
+        name, column = function.text, function.column
+        if name not in FUNCTIONS:
             raise self._unknown_function(function)
         self._expect("(")
-        first = self._sum()
-        self._expect(",")
-        second = self._sum()
-        self._expect(",")
         tree: Expression
-        if function.text == "mbw":
-            tree = BlockMerge(first, second, self._weights(), function.column)
+        if name in METHODS:
+            tree = bind(
+                METHODS[name], self._arguments(), place=self._place, column=column
+            )
+        elif name == "lora":
+            tree = Lora(self._word("the name of an ingredient").text, column)
+        elif name == "only":
+            tree = Only(self._sum(), self._targets(), column)
         else:
-            tree = Lerp(first, second, self._sum(), function.column)
+            first, second = self._sum(), self._after_comma()
+            self._expect(",")
+            if name == "mbw":
+                tree = BlockMerge(first, second, self._weights(), column)
+            else:
+                tree = Lerp(first, second, self._sum(), column)
         self._expect(")")
         return tree
 
-    def _weights(self) -> tuple[Fraction, ...]:
+    def _after_comma(self) -> Expression:
+        self._expect(",")
+        return self._sum()
+
+    def _word(self, expected: str) -> Token:
+        if self._next.kind is not Kind.NAME:
+            raise self._unexpected(expected)
+        return self._take()
+
+    def _targets(self) -> tuple[Target, ...]:
+        targets: list[Target] = []
+        while not targets or self._at(","):
+            self._expect(",")
+            token = self._word("a part or a block, such as unet or OUT03")
+            targets.append(Target(token.text, token.column))
+        return tuple(targets)
+
+    def _arguments(self) -> list[Argument]:
+        arguments: list[Argument] = []
+        while not arguments or self._at(","):
+            if arguments:
+                self._take()
+            token, name = self._next, ""
+            after = self._tokens[min(self._index + 1, len(self._tokens) - 1)]
+            if token.kind is Kind.NAME and after.is_symbol("="):
+                name = token.text
+                self._index += 2
+            arguments.append(Argument(name, self._sum(), token.column))
+        return arguments
+
+    def _weights(self) -> BlockWeights:
         token = self._next
         if token.kind is not Kind.TEXT:
             raise self._error(
                 token,
                 f"got {token.shown}, expected the block weights as quoted text",
-                hint=_SIGNATURES["mbw"],
+                hint=SIGNATURES["mbw"],
             )
         self._take()
-        return read_weights(token.text, place=self._place, column=token.column)
+        return read_weights(token.text, place=self._place, column=token.column + 1)
 
     def _unknown_function(self, function: Token) -> RecipeError:
-        near = nearest(function.text, FUNCTIONS)
+        name = function.text
+        if name in NOT_BUILT:
+            what = "not linear and not built" if name in NOT_LINEAR else "not built"
+            near = NEAR_METHODS.get(name, "")
+            return self._error(
+                function,
+                f"{name} is {what}; it is refused rather than approximated",
+                code="method-not-built",
+                hint=f"the nearest that is built is {SIGNATURES[near]}"
+                if near
+                else f"there are {', '.join(FUNCTIONS)}",
+            )
+        near = nearest(name, FUNCTIONS)
         return self._error(
             function,
             f"unknown function {function.shown}",
             code="unknown-function",
-            hint=f"did you mean {_SIGNATURES[near]}?"
+            hint=f"did you mean {SIGNATURES[near]}?"
             if near
-            else f"there are {' and '.join(_SIGNATURES.values())}",
+            else f"there are {', '.join(FUNCTIONS)}",
         )
 
     def _unexpected(self, expected: str) -> RecipeError:

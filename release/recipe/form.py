@@ -1,33 +1,40 @@
 """Linear forms: models with exact coefficients, and the arithmetic on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
 from release.errors import RecipeError
-from release.recipe.expression import (
+from release.recipe.cells import Cell
+from release.recipe.conventions import Convention
+from release.recipe.decimals import MAX_DECIMALS
+from release.recipe.tokens import Place
+from release.recipe.tree import (
     BlockMerge,
     Expression,
     Lerp,
+    Lora,
+    MethodCall,
     Name,
     Negation,
     Number,
+    Only,
     Product,
     Sum,
 )
-from release.recipe.tokens import Place
 
 MAX_COEFFICIENT: Final = 1_000_000
 """Largest magnitude of a coefficient; beyond it no merge has a meaning."""
-MAX_DECIMALS: Final = 60
-"""Most decimals of a coefficient."""
 
 ZERO: Final = Fraction(0)
 ONE: Final = Fraction(1)
 
 Form = Mapping[str, Fraction]
-"""Ingredient -> coefficient; an absent ingredient has 0."""
+"""Leaf -> coefficient; an absent leaf has 0.
+
+A leaf is an ingredient, or the result of a method by the name of its call, see `site`.
+"""
 
 Value = Fraction | Form
 """What an expression stands for: a number, or a model as a linear form."""
@@ -35,37 +42,63 @@ Value = Fraction | Form
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the names and block weights of an expression stand for in one block.
+    """What an expression is evaluated in: one cell of a recipe.
 
-    `weight_index` is the block's place in a list of weights, None for a block that no
-    list reaches; its weight is 0.
+    `models` are the ingredients and the steps before. The forms of the models of every
+    method call on the way are put into `calls`, by the call's `site`.
     """
 
+    step: str
     place: Place
     models: Mapping[str, Form]
-    weight_index: int | None
+    convention: Convention
+    cell: Cell
+    calls: MutableMapping[str, tuple[Form, ...]]
+
+    def covers(self, target: str) -> bool:
+        """Whether the cell belongs to a part or block that `only` names."""
+        return self.convention.is_in(self.cell, target)
+
+
+def site(step: str, call: MethodCall) -> str:
+    """Return the name of a step's method call while a recipe is folded.
+
+    No ingredient has such a name.
+    """
+    return f"{step}@{call.column}"
 
 
 def evaluate(tree: Expression, scope: Scope) -> Value:
-    """Return the value of `tree` in one block. Every name must be in `scope.models`.
+    """Return the value of `tree` in one cell. Every name must be in `scope.models`.
 
     Raises:
         RecipeError: Code "recipe-not-linear": a product of models, a number added to a
-            model, or a model where a number belongs (or the reverse).
+            model, or a model where a number belongs (or the reverse). Code
+            "recipe-coefficient" for a model of a method, as `model`.
     """
+    value: Value
     match tree:
-        case Number() | Name():
-            return tree.value if isinstance(tree, Number) else scope.models[tree.name]
+        case Number(number):
+            value = number
+        case Name(name) | Lora(name):
+            value = scope.models[name]
         case Negation(operand):
-            return _scaled(evaluate(operand, scope), -ONE)
+            value = _scaled(evaluate(operand, scope), -ONE)
         case Sum(terms):
-            return _sum(terms, scope)
+            value = _sum(terms, scope)
         case Product(factors):
-            return _product(factors, scope)
+            value = _product(factors, scope)
         case Lerp(a, b, t):
-            return _blend(a, b, _number(t, scope), scope)
+            value = _blend(a, b, _number(t, scope), scope)
         case BlockMerge(a, b, weights):
-            return _blend(a, b, _block_weight(weights, scope), scope)
+            value = _blend(a, b, weights.of(scope.cell), scope)
+        case Only(operand, targets):
+            covers = any(scope.covers(target.name) for target in targets)
+            factor = ONE if covers else ZERO
+            value = _scaled(_operand(operand, scope), factor)
+        case MethodCall():
+            value = _called(tree, scope)
+    return value
 
 
 def model(tree: Expression, scope: Scope) -> Form:
@@ -93,15 +126,10 @@ def model(tree: Expression, scope: Scope) -> Form:
     return value
 
 
-def decimal_text(value: Fraction) -> str:
-    """Return a coefficient as its exact, shortest decimal: "0.675", "-1", "0"."""
-    scaled, rest = divmod(abs(value.numerator) * 10**MAX_DECIMALS, value.denominator)
-    if rest:
-        raise ValueError(f"{value} has no decimal form of {MAX_DECIMALS} digits")
-    whole, decimals = divmod(scaled, 10**MAX_DECIMALS)
-    fraction = f"{decimals:0{MAX_DECIMALS}}".rstrip("0")
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+def _called(tree: MethodCall, scope: Scope) -> Form:
+    name = site(scope.step, tree)
+    scope.calls[name] = tuple(model(each, scope) for each in tree.models)
+    return {name: ONE}
 
 
 def _scaled(value: Value, factor: Fraction) -> Value:
@@ -110,14 +138,9 @@ def _scaled(value: Value, factor: Fraction) -> Value:
     return {name: coefficient * factor for name, coefficient in value.items()}
 
 
-def _added(left: Form, right: Form) -> Form:
-    names = left.keys() | right.keys()
-    return {name: left.get(name, ZERO) + right.get(name, ZERO) for name in names}
-
-
 def _sum(terms: tuple[Expression, ...], scope: Scope) -> Value:
     number = ZERO
-    form: Form | None = None
+    form: dict[str, Fraction] | None = None
     number_term = terms[0]
     for term in terms:
         value = evaluate(term, scope)
@@ -125,12 +148,18 @@ def _sum(terms: tuple[Expression, ...], scope: Scope) -> Value:
             number += value
             number_term = term if value else number_term
         else:
-            form = value if form is None else _added(form, value)
+            form = {} if form is None else form
+            _add(form, value)
     if form is None:
         return number
     if number:
         raise _not_linear(scope, number_term, "got a number added to a model")
     return form
+
+
+def _add(total: dict[str, Fraction], form: Form) -> None:
+    for name, value in form.items():
+        total[name] = total.get(name, ZERO) + value
 
 
 def _product(factors: tuple[Expression, ...], scope: Scope) -> Value:
@@ -149,8 +178,9 @@ def _product(factors: tuple[Expression, ...], scope: Scope) -> Value:
 
 def _blend(a: Expression, b: Expression, weight: Fraction, scope: Scope) -> Form:
     first, second = (_operand(tree, scope) for tree in (a, b))
-    kept = {name: value * (ONE - weight) for name, value in first.items()}
-    return _added(kept, {name: value * weight for name, value in second.items()})
+    total = {name: value * (ONE - weight) for name, value in first.items()}
+    _add(total, {name: value * weight for name, value in second.items()})
+    return total
 
 
 def _number(tree: Expression, scope: Scope) -> Fraction:
@@ -160,14 +190,10 @@ def _number(tree: Expression, scope: Scope) -> Fraction:
     return value
 
 
-def _block_weight(weights: tuple[Fraction, ...], scope: Scope) -> Fraction:
-    return ZERO if scope.weight_index is None else weights[scope.weight_index]
-
-
 def _operand(tree: Expression, scope: Scope) -> Form:
     value = evaluate(tree, scope)
     if isinstance(value, Fraction):
-        raise _not_linear(scope, tree, "got a number where mbw or lerp takes a model")
+        raise _not_linear(scope, tree, "got a number where a function takes a model")
     return value
 
 

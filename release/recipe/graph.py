@@ -1,27 +1,21 @@
 """Steps that use one another: their names, their order, and what is left over."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from release.errors import RecipeError, first_names, visible
-from release.recipe.expression import (
-    FUNCTIONS,
-    BlockMerge,
-    Expression,
-    Lerp,
-    Name,
-    Negation,
-    Number,
-    Product,
-    Sum,
-    parse,
-)
+from release.recipe.expression import parse
+from release.recipe.functions import FUNCTIONS
 from release.recipe.names import suggestion
+from release.recipe.text import MERGED_VAE, RecipeText
 from release.recipe.tokens import Place
+from release.recipe.tree import Expression, Lora, MethodCall, Name, walk
 
 MAX_STEPS: Final = 100
+MAX_METHODS: Final = 100
+"""Most calls of methods in one recipe; each is computed anew for every tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,60 +26,96 @@ class Step:
     place: Place
     tree: Expression
 
+    @property
+    def names(self) -> list[Name | Lora]:
+        """Every name in it, in the order written."""
+        return [node for node in walk(self.tree) if isinstance(node, Name | Lora)]
 
-def ordered_steps(
-    steps: Mapping[str, str],
-    output: str,
-    *,
-    ingredient_names: Collection[str],
-    copied_from: Collection[str],
-) -> tuple[Step, ...]:
-    """Return the parsed steps, each after those it uses.
 
-    Args:
-        steps: Step name -> expression, in any order.
-        output: The step or ingredient that is the result.
-        ingredient_names: Every declared ingredient.
-        copied_from: Ingredients that count as used without being in an expression.
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The steps of a recipe that the output needs.
+
+    Attributes:
+        steps: Each after those it uses.
+        ingredients: Those that an expression names, sorted.
+        loras: Those of them that are LoRAs, sorted.
+        base: The first model that the output names, "" if it names none.
+    """
+
+    steps: tuple[Step, ...]
+    ingredients: tuple[str, ...]
+    loras: tuple[str, ...]
+    base: str
+
+
+def read_graph(recipe: RecipeText) -> Graph:
+    """Return the parsed steps of a recipe in their order.
 
     Raises:
         RecipeError: A syntax error, or code "unknown-name", "duplicate-name",
-            "recipe-cycle", "unused-step", "unused-ingredient", "too-many-steps".
+            "recipe-cycle", "unused-step", "unused-ingredient", "too-many-steps",
+            "too-many-methods", "lora-use".
     """
-    _check_names(steps, ingredient_names)
-    places = {name: Place(step_label(name), text) for name, text in steps.items()}
-    trees = {
-        name: parse(place.expression, label=place.label)
-        for name, place in places.items()
-    }
-    known = {*steps, *ingredient_names}
-    if output not in known:
+    _check_names(recipe)
+    steps = {name: _parsed(recipe, name) for name in recipe.steps}
+    _check_methods(steps.values())
+    known = {*steps, *recipe.ingredients}
+    if recipe.output not in known:
         raise RecipeError(
-            f"recipe.output: unknown name '{visible(output)}'",
+            f"{recipe.keys.output}: unknown name '{visible(recipe.output)}'",
             code="unknown-name",
-            hint=suggestion(output, known),
+            hint=suggestion(recipe.output, known),
         )
-    used = {name: _used_names(tree) for name, tree in trees.items()}
-    _check_known(places, used, known)
-    order = _order(used)
-    _check_used(output, used, ingredients={*ingredient_names} - {*copied_from})
-    return tuple(Step(name, places[name], trees[name]) for name in order)
+    for step in steps.values():
+        _check_known(step, known)
+    order = _order(steps)
+    reached = _reached(recipe.output, steps)
+    _check_used(recipe, reached)
+    loras = _loras(list(steps.values()), recipe)
+    base = next(_models_in_order(recipe.output, steps), "")
+    return Graph(
+        steps=tuple(steps[name] for name in order),
+        ingredients=tuple(sorted(reached - steps.keys())),
+        loras=tuple(sorted(loras)),
+        base=base,
+    )
 
 
-def step_label(step: str) -> str:
-    """Return the key path of a step in a release definition."""
-    return f"recipe.steps.{step}"
+def names_in(expression: str) -> tuple[str, ...]:
+    """Return the names of one expression, each once, in the order written.
+
+    Raises:
+        RecipeError: A syntax error.
+    """
+    step = Step(
+        "", Place("expression", expression), parse(expression, label="expression")
+    )
+    return tuple(dict.fromkeys(name.name for name in step.names))
 
 
-def _check_names(steps: Mapping[str, str], ingredient_names: Collection[str]) -> None:
+def _parsed(recipe: RecipeText, name: str) -> Step:
+    place = Place(recipe.keys.step(name), recipe.steps[name])
+    return Step(name, place, parse(place.expression, label=place.label))
+
+
+def _check_names(recipe: RecipeText) -> None:
+    steps, ingredients = recipe.steps, recipe.ingredients
     if len(steps) > MAX_STEPS:
         raise RecipeError(
-            f"recipe.steps: got {len(steps)} steps, expected at most {MAX_STEPS}",
+            f"{recipe.keys.steps}: got {len(steps)} steps, expected at most"
+            f" {MAX_STEPS}",
             code="too-many-steps",
             hint="write a step that is used once into the step that uses it",
         )
-    taken = [name for name in steps if name in ingredient_names]
-    reserved = [name for name in (*steps, *ingredient_names) if name in FUNCTIONS]
+    if MERGED_VAE in ingredients:
+        raise RecipeError(
+            f"ingredients.{MERGED_VAE}: this name means the merged VAE",
+            code="duplicate-name",
+            hint="rename the ingredient",
+        )
+    taken = [name for name in steps if name in ingredients]
+    reserved = [name for name in (*steps, *ingredients) if name in FUNCTIONS]
     for name, owner in (
         *((name, "an ingredient") for name in taken),
         *((name, "a function") for name in reserved),
@@ -97,48 +127,36 @@ def _check_names(steps: Mapping[str, str], ingredient_names: Collection[str]) ->
         )
 
 
-def _used_names(tree: Expression) -> list[Name]:
-    """Return every name in `tree`, in the order written."""
-    match tree:
-        case Number():
-            return []
-        case Name():
-            return [tree]
-        case Negation(operand):
-            return _used_names(operand)
-        case Sum(parts) | Product(parts):
-            return _all_names(parts)
-        case Lerp(a, b, t):
-            return _all_names((a, b, t))
-        case BlockMerge(base, other):
-            return _all_names((base, other))
-
-
-def _all_names(parts: Iterable[Expression]) -> list[Name]:
-    return [name for part in parts for name in _used_names(part)]
-
-
-def _check_known(
-    places: Mapping[str, Place],
-    used: Mapping[str, Sequence[Name]],
-    known: Collection[str],
-) -> None:
-    for step, names in used.items():
-        for name in names:
-            if name.name not in known:
-                raise places[step].error(
-                    name.column,
-                    f"unknown name '{visible(name.name, 64)}'",
-                    code="unknown-name",
-                    hint=suggestion(name.name, known),
+def _check_methods(steps: Iterable[Step]) -> None:
+    count = 0
+    for step in steps:
+        for node in walk(step.tree):
+            count += isinstance(node, MethodCall)
+            if count > MAX_METHODS:
+                raise step.place.error(
+                    node.column,
+                    f"got more than {MAX_METHODS} calls of methods in a recipe",
+                    code="too-many-methods",
+                    hint="name a result that is used again as a step",
                 )
 
 
-def _order(used: Mapping[str, Sequence[Name]]) -> list[str]:
+def _check_known(step: Step, known: Collection[str]) -> None:
+    for name in step.names:
+        if name.name not in known:
+            raise step.place.error(
+                name.column,
+                f"unknown name '{visible(name.name, 64)}'",
+                code="unknown-name",
+                hint=suggestion(name.name, known),
+            )
+
+
+def _order(steps: Mapping[str, Step]) -> list[str]:
     """Return the steps, each after those it uses."""
     graph = {
-        step: {name.name for name in names if name.name in used}
-        for step, names in used.items()
+        name: {each.name for each in step.names if each.name in steps}
+        for name, step in steps.items()
     }
     try:
         return list(TopologicalSorter(graph).static_order())
@@ -151,27 +169,76 @@ def _order(used: Mapping[str, Sequence[Name]]) -> list[str]:
         ) from error
 
 
-def _check_used(
-    output: str,
-    used: Mapping[str, Sequence[Name]],
-    *,
-    ingredients: Collection[str],
-) -> None:
+def _reached(output: str, steps: Mapping[str, Step]) -> set[str]:
+    """Return every step and ingredient that the output needs, itself included."""
     reached: set[str] = set()
     waiting = [output]
     while waiting:
         name = waiting.pop()
         if name not in reached:
             reached.add(name)
-            waiting.extend(use.name for use in used.get(name, ()))
+            names = steps[name].names if name in steps else []
+            waiting.extend(each.name for each in names)
+    return reached
+
+
+def _check_used(recipe: RecipeText, reached: Collection[str]) -> None:
+    unused = recipe.ingredients.keys() - recipe.copied_from
     for key, code, names in (
-        ("recipe.steps", "unused-step", set(used) - reached),
-        ("ingredients", "unused-ingredient", {*ingredients} - reached),
+        (recipe.keys.steps, "unused-step", recipe.steps.keys() - reached),
+        ("ingredients", "unused-ingredient", unused - {*reached}),
     ):
         if names:
             raise RecipeError(
-                f"{key}: not needed for '{visible(output)}':"
+                f"{key}: not needed for '{visible(recipe.output)}':"
                 f" {first_names(sorted(names))}",
                 code=code,
                 hint="remove it, or name it in a step that the output uses",
             )
+
+
+def _loras(steps: Sequence[Step], recipe: RecipeText) -> set[str]:
+    """Return the ingredients that are LoRAs everywhere they are named.
+
+    Raises:
+        RecipeError: Code "lora-use": `lora` of a step, or an ingredient that is a LoRA
+            in one place and a model in another.
+    """
+    loras: set[str] = set()
+    for step in steps:
+        for name in step.names:
+            if isinstance(name, Lora) and name.name not in recipe.ingredients:
+                raise step.place.error(
+                    name.column,
+                    f"{visible(name.name, 64)} is a step, expected an ingredient",
+                    code="lora-use",
+                    hint="a step of LoRAs is used by its name alone",
+                )
+            if isinstance(name, Lora):
+                loras.add(name.name)
+    for step in steps:
+        for name in step.names:
+            if isinstance(name, Name) and name.name in loras:
+                raise step.place.error(
+                    name.column,
+                    f"{visible(name.name, 64)} is a LoRA elsewhere, and a model here",
+                    code="lora-use",
+                    hint=f"write lora({visible(name.name, 64)})",
+                )
+    return loras
+
+
+def _models_in_order(output: str, steps: Mapping[str, Step]) -> Iterator[str]:
+    """Yield the models that a step leads to, in the order written."""
+    seen: set[str] = set()
+    waiting = [output]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name not in steps:
+            yield name
+            continue
+        names = [each.name for each in steps[name].names if isinstance(each, Name)]
+        waiting.extend(reversed(names))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from release.errors import RecipeError, visible
+from release.errors import Excerpt, RecipeError, visible
 
 MAX_EXPRESSION_LENGTH: Final = 2000
 """Characters of one expression."""
@@ -15,7 +15,7 @@ MAX_NUMBER_LENGTH: Final = 30
 _NUMBER: Final = r"\d+(?:\.\d*)?|\.\d+"
 _TOKEN: Final = re.compile(
     rf"(?P<number>{_NUMBER})|(?P<name>[A-Za-z][A-Za-z0-9_]*)"
-    r"|(?P<text>'[^']*'|\"[^\"]*\")|(?P<symbol>[-+*(),])",
+    r"|(?P<text>'[^']*'|\"[^\"]*\")|(?P<symbol>[-+*(),=])",
     re.ASCII,
 )
 _LOOK_ALIKES: Final = {
@@ -51,6 +51,10 @@ class Token:
     text: str
     column: int
 
+    def is_symbol(self, symbols: str) -> bool:
+        """Whether it is one of the `symbols`."""
+        return self.kind is Kind.SYMBOL and self.text in symbols
+
     @property
     def shown(self) -> str:
         """The token as an error message names it."""
@@ -69,10 +73,10 @@ class Place:
     def error(self, column: int, reason: str, *, code: str, hint: str) -> RecipeError:
         """Return the error that points at `column` of the expression."""
         return RecipeError(
-            f"{visible(self.label)}: column {column}: {reason}"
-            f" in: {visible(self.expression)}",
+            f"{visible(self.label)}: column {column}: {reason}",
             code=code,
             hint=hint,
+            excerpt=Excerpt(self.expression, column),
         )
 
 
@@ -145,7 +149,7 @@ def _bad_character(place: Place, position: int) -> RecipeError:
     elif char in _LOOK_ALIKES:
         hint = f"type {_LOOK_ALIKES[char]} from the keyboard"
     else:
-        hint = "an expression has numbers, names, + - *, parentheses, mbw() and lerp()"
+        hint = "an expression has numbers, names, + - *, parentheses and functions"
     return place.error(
         position + 1,
         f"got '{visible(char)}', expected a number, a name or a symbol",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from release.catalog.find import find_definition
-from release.definition import Definition, linear_recipe
+from release.definition import Definition, folded_recipe
 from release.manifest import Manifest
 
 HERE = Path(__file__).parent
@@ -76,7 +76,7 @@ def document(gamma: dict[str, Any]) -> dict[str, Any]:
         "rehearsal": False,
         "recipe": {
             "canonical": "{}",
-            "sha256": linear_recipe(known).sha256(copy_from="beta7", vae="merge"),
+            "sha256": folded_recipe(known).sha256(),
             "convention": "supermerger",
             "output": "rev2",
             "steps": gamma["recipe"]["steps"],

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from release.card.formula import block_ranges, recipe_section
+from release.card.formula import recipe_section
 from release.definition import Definition
 from release.errors import CardError
 from release.manifest import Manifest
+from release.recipe.labels import block_ranges
 from release.recipe.weights import WEIGHT_BLOCKS
 
 
@@ -36,6 +37,21 @@ def section(
         ("-(a + b)", r"-(\text{a} + \text{b})"),
         ("a + 2 * (b - c)", r"\text{a} + 2 \cdot (\text{b} - \text{c})"),
         ("a_b", r"\text{a\textunderscore b}"),
+        ("a + 0.5*lora(b)", r"\text{a} + 0.5 \cdot \text{lora}(\text{b})"),
+        (
+            "a + only(b - a, unet, clip_l)",
+            (
+                r"\text{a} + \text{only}(\text{b} - \text{a}, \text{unet},"
+                r" \text{clip\textunderscore l})"
+            ),
+        ),
+        (
+            "0.5*slerp(a, b + c, 0.30)",
+            (
+                r"0.5 \cdot \text{slerp}(\text{a}, \text{b} + \text{c},"
+                r" \text{t} = 0.3)"
+            ),
+        ),
         (
             "lerp(a, b + c, 0.25 + 0.5)",
             (
@@ -89,6 +105,32 @@ def test_block_weights_of_gamma_have_their_names(
             " OUT07=0.05 OUT08=0.05"
         ),
     }
+
+
+def test_named_weights_of_parts_stand_below_those_of_blocks(
+    gamma: dict[str, Any], document: dict[str, Any]
+) -> None:
+    shown = section(gamma, document, {"x": "mbw(a, b, '0.5; VAE=1, time_embed=0.25')"})
+
+    (entry,) = shown["weight_lists"]
+    lines = entry["text"].split("\n")
+    assert lines[0] == "BASE=0.5"
+    assert lines[-1] == "VAE=1 time_embed=0.25"
+
+
+def test_parts_of_a_block_stand_at_its_place(
+    definition: Definition, document: dict[str, Any]
+) -> None:
+    document["recipe"]["rows"] = {
+        "BASE/clip_l": {"beta7": "1"},
+        "BASE/vae": {"beta7": "0.5", "slerp#1": "0.5"},
+        "IN00": {"beta7": "1"},
+    }
+
+    shown = recipe_section(definition, Manifest.model_validate(document))
+
+    assert shown["names"] == ["beta7", "slerp#1"]
+    assert [row["blocks"] for row in shown["rows"]] == ["BASE/clip_l, IN00", "BASE/vae"]
 
 
 def test_block_merges_inside_other_operations_are_found(

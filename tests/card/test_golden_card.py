@@ -8,7 +8,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from release.card.render import render_card
-from release.definition import Definition, linear_recipe
+from release.definition import Definition, folded_recipe
 from release.errors import CardError
 from release.manifest import Manifest
 
@@ -49,8 +49,8 @@ def unmerged(gamma: dict[str, Any], document: dict[str, Any]) -> None:
     document["ingredients"] = document["ingredients"][3:]
     rows = {block: {"base8": "1"} for block in document["recipe"]["rows"]}
     document["recipe"] |= {"steps": {}, "rows": rows, "output": "base8"}
-    identity = linear_recipe(Definition.model_validate(gamma))
-    document["recipe"]["sha256"] = identity.sha256(copy_from="base8", vae="merge")
+    identity = folded_recipe(Definition.model_validate(gamma))
+    document["recipe"]["sha256"] = identity.sha256()
 
 
 PAGES = {page.__name__: page for page in (full, bare, only_bad_files, unmerged)}

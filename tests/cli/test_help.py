@@ -7,7 +7,19 @@ import pytest
 
 from release import __version__
 
-COMMANDS = ("publish", "build", "convert", "inspect", "verify", "releases", "presets")
+PLAIN = (
+    "publish",
+    "build",
+    "merge",
+    "convert",
+    "inspect",
+    "blocks",
+    "verify",
+    "releases",
+    "presets",
+)
+GROUPS = {"recipe": ("explain", "check", "import", "show")}
+COMMANDS = (*PLAIN, *(f"{group} {each}" for group in GROUPS for each in GROUPS[group]))
 
 
 @pytest.fixture(autouse=True)
@@ -20,23 +32,34 @@ def test_overview_names_every_command_in_one_uncut_line(krelease):
     code, out, err = krelease("--help")
 
     assert (code, err) == (0, "")
-    assert re.findall(r"(?m)^  ([a-z]+)  +[A-Z]", out) == list(COMMANDS)
+    assert re.findall(r"(?m)^  ([a-z]+)  +[A-Z]", out) == [*PLAIN, *GROUPS]
     assert "..." not in out.replace("[ARGS]...", "")
     assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example_of_its_command(krelease, command):
-    code, out, err = krelease(command, "--help")
+    code, out, err = krelease(*command.split(), "--help")
 
     assert (code, err) == (0, "")
     assert f"Example: krelease {command} " in out
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_of_a_group_names_its_commands_and_has_an_example(krelease, group):
+    code, out, err = krelease(group, "--help")
+
+    assert (code, err) == (0, "")
+    assert re.findall(r"(?m)^  ([a-z]+)  +[A-Z]", out) == list(GROUPS[group])
+    assert f"Example: krelease {group} " in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_offers_json_and_quiet(krelease, command):
-    _, out, _ = krelease(command, "-h")
+    _, out, _ = krelease(*command.split(), "-h")
 
     assert "--json" in out
     assert "-q, --quiet" in out
@@ -44,7 +67,7 @@ def test_every_command_offers_json_and_quiet(krelease, command):
 
 @pytest.mark.parametrize("command", ["publish", "build", "convert", "verify"])
 def test_everything_that_computes_takes_threads(krelease, command):
-    _, out, _ = krelease(command, "-h")
+    _, out, _ = krelease(*command.split(), "-h")
 
     assert "--threads N" in out
     assert "KRELEASE_THREADS" in out
@@ -52,7 +75,7 @@ def test_everything_that_computes_takes_threads(krelease, command):
 
 @pytest.mark.parametrize("command", ["publish", "build", "convert"])
 def test_everything_that_writes_takes_dry_run_and_force(krelease, command):
-    _, out, _ = krelease(command, "-h")
+    _, out, _ = krelease(*command.split(), "-h")
 
     assert "--dry-run" in out
     assert "--force" in out
@@ -60,7 +83,7 @@ def test_everything_that_writes_takes_dry_run_and_force(krelease, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_option_has_an_underscore(krelease, command):
-    _, out, _ = krelease(command, "-h")
+    _, out, _ = krelease(*command.split(), "-h")
 
     assert re.findall(r"--\w*_\w*", out) == []
 

@@ -150,3 +150,54 @@ def sd1() -> dict[str, torch.Tensor]:
         f"{TEXT}embeddings.position_ids": torch.arange(77).view(1, 77),
         f"{VAE}decoder.conv_in.weight": noise(4, 4, 3, 3),
     }
+
+
+@pytest.fixture
+def pipeline(workplace: Path, sd1: dict[str, torch.Tensor]) -> Path:
+    """A diffusers folder of a few tensors, with a safety checker without weights."""
+    generator = torch.Generator().manual_seed(3)
+    matrix = torch.randn(8, 8, 1, 1, generator=generator) * 0.05
+    weights = {
+        "unet/diffusion_pytorch_model": {
+            "conv_in.weight": sd1[f"{UNET}input_blocks.0.0.weight"],
+            "conv_in.bias": sd1[f"{UNET}input_blocks.0.0.bias"],
+            "down_blocks.0.attentions.0.proj_in.weight": matrix,
+            "conv_norm_out.weight": sd1[f"{UNET}out.0.weight"],
+        },
+        "vae/diffusion_pytorch_model": {
+            "decoder.conv_in.weight": sd1[f"{VAE}decoder.conv_in.weight"],
+            "decoder.mid_block.attentions.0.to_q.weight": matrix[:, :, 0, 0] * 2,
+        },
+        "text_encoder/model": {
+            "text_model.encoder.layers.0.mlp.fc1.weight": sd1[
+                f"{TEXT}encoder.layers.0.mlp.fc1.weight"
+            ],
+            "text_model.embeddings.position_ids": torch.arange(77).view(1, 77),
+        },
+    }
+    texts = {
+        "model_index.json": json.dumps(
+            {
+                "_class_name": "StableDiffusionPipeline",
+                "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+                "scheduler": ["diffusers", "DDIMScheduler"],
+                "text_encoder": ["transformers", "CLIPTextModel"],
+                "tokenizer": ["transformers", "CLIPTokenizer"],
+                "unet": ["diffusers", "UNet2DConditionModel"],
+                "vae": ["diffusers", "AutoencoderKL"],
+            }
+        ),
+        "scheduler/scheduler_config.json": "{}",
+        "tokenizer/vocab.json": '{"a": 0}',
+        "unet/config.json": '{"sample_size": 8}',
+    }
+    folder = workplace / "pipe"
+    for name, tensors in weights.items():
+        path = folder / f"{name}.safetensors"
+        path.parent.mkdir(parents=True)
+        safetensors.torch.save_file(tensors, path, {"format": "pt"})
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return Path("pipe")

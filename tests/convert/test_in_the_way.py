@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ IN_THE_WAY = {
     "last shard": ("model-fp8-00002-of-00002.safetensors", SHARDED),
     "record of shards": ("model-fp8.krelease.json", SHARDED),
 }
+
+
+def convert_model(*to, out=".", progress=None, **options):
+    """Convert model.safetensors without the command line and its signals."""
+    wanted = ConvertOptions(tuple(map(find_preset, to)), **options)
+    with open_source(Path("model.safetensors"), SourceOptions()) as source:
+        plan = plan_convert(source, wanted)
+        run(plan, Path(out), threads=1, progress=progress or NoProgress())
 
 
 @pytest.mark.parametrize("case", IN_THE_WAY)
@@ -152,13 +161,9 @@ def test_record_that_appears_meanwhile_is_kept_and_nothing_else_left(
         return seal(self, *args, **options)
 
     monkeypatch.setattr(Sealer, "seal", intrude)
-    options = ConvertOptions((find_preset("bf16"), find_preset("fp8")))
-    with (
-        open_source(Path("model.safetensors"), SourceOptions()) as source,
-        pytest.raises(OutputExistsError),
-    ):
-        plan = plan_convert(source, options)
-        run(plan, workplace, threads=1, progress=NoProgress())
+
+    with pytest.raises(OutputExistsError):
+        convert_model("bf16", "fp8")
 
     assert sorted(path.name for path in workplace.iterdir()) == [
         "model-fp8.krelease.json",
@@ -174,6 +179,7 @@ def signalled(number: int, method: object, *, after: int) -> object:
     def call(*args: object, **options: object) -> object:
         if next(calls) == after:
             os.kill(os.getpid(), number)
+            time.sleep(0.05)  # in a worker, while the main thread takes notice
         return method(*args, **options)
 
     return call
@@ -206,6 +212,37 @@ def test_stopped_conversion_leaves_no_file_and_no_folder(
     assert err.splitlines()[-1] == (
         f"stopped by {signal.Signals(number).name}; no unfinished file is left"
     )
+    assert [path.name for path in workplace.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_stopped_conversion_of_a_folder_leaves_no_folder(
+    krelease, pipeline, workplace, monkeypatch, moment
+):
+    owner, name, after = MOMENTS[moment]
+    monkeypatch.setattr(
+        owner, name, signalled(signal.SIGTERM, getattr(owner, name), after=after)
+    )
+
+    code, _, _ = krelease("convert", pipeline, "--to=fp8", "--keep-layout")
+
+    assert code == 143
+    assert [path.name for path in workplace.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("options", [["--min-snr=30"], ["--min-snr=30", "--dry-run"]])
+def test_stopped_measuring_leaves_nothing(
+    krelease, save, sd1, workplace, monkeypatch, options
+):
+    owner, name, after = MOMENTS["while it is read"]
+    save(sd1)
+    monkeypatch.setattr(
+        owner, name, signalled(signal.SIGINT, getattr(owner, name), after=after)
+    )
+
+    code, out, _ = krelease("convert", "model.safetensors", "--to=fp8", *options)
+
+    assert (code, out) == (130, "")
     assert [path.name for path in workplace.iterdir()] == ["model.safetensors"]
 
 
@@ -245,34 +282,22 @@ def test_failure_while_files_get_their_names_takes_the_names_back(
 
     save(sd1)
     monkeypatch.setattr(OutputFile, "publish", fail)
-    options = ConvertOptions((find_preset("fp8"),), shard_nbytes=1000)
-    with (
-        open_source(Path("model.safetensors"), SourceOptions()) as source,
-        pytest.raises(error),
-    ):
-        plan = plan_convert(source, options)
-        run(plan, workplace / "new", threads=1, progress=NoProgress())
+
+    with pytest.raises(error):
+        convert_model("fp8", out="new", shard_nbytes=1000)
 
     assert [path.name for path in workplace.iterdir()] == ["model.safetensors"]
 
 
 def test_interrupt_raised_by_the_progress_leaves_nothing(save, sd1, workplace):
     class Impatient(NoProgress):
-        def stage(self, label, nbytes):
+        def stage(self, *_):
             raise KeyboardInterrupt
 
     save(sd1)
-    options = ConvertOptions((find_preset("fp8"),))
-    with (
-        open_source(Path("model.safetensors"), SourceOptions()) as source,
-        pytest.raises(KeyboardInterrupt),
-    ):
-        run(
-            plan_convert(source, options),
-            workplace / "new",
-            threads=1,
-            progress=Impatient(),
-        )
+
+    with pytest.raises(KeyboardInterrupt):
+        convert_model("fp8", out="new", progress=Impatient())
 
     assert [path.name for path in workplace.iterdir()] == ["model.safetensors"]
 
@@ -281,12 +306,13 @@ def test_source_that_changes_meanwhile_is_refused(
     krelease, save, sd1, workplace, monkeypatch
 ):
     path = save(sd1)
+    os.utime(path, (1, 1))  # the clock of files is coarse
     read_into, calls = SafetensorsCheckpoint.read_into, iter(range(1000))
 
     def change(self, entry, offset, buffer):
         if next(calls) == 3:
             with path.open("r+b") as file:
-                file.seek(-1, os.SEEK_END)
+                file.seek(-4, os.SEEK_END)
                 file.write(b"\x55")
         return read_into(self, entry, offset, buffer)
 

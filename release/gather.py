@@ -1,0 +1,155 @@
+"""Bringing a recipe's ingredients to hand, and making sure that they are the ones."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from release.download import HUB_SCHEME, local_path
+from release.errors import IntegrityError, RecipeError, UsageError, visible
+from release.formats.input import InputFile
+from release.formats.scan import Digest, scan
+from release.numeric.digest import Sha256, Xxh3Bits128, autov2
+from release.progress import Advance, Progress
+from release.recipe.names import suggestion
+from release.recipe.rows import FoldedRecipe
+from release.recipe.text import Origin, RecipeText
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Where every ingredient lies.
+
+    Attributes:
+        paths: Ingredient name -> its file or folder.
+        digests: Ingredient name -> SHA-256 of its file, where the recipe names it.
+    """
+
+    paths: Mapping[str, Path]
+    digests: Mapping[str, str]
+
+
+def gather(
+    recipe: RecipeText,
+    folded: FoldedRecipe,
+    given: Mapping[str, str],
+    *,
+    base: Path,
+    note: Callable[[str], None],
+    progress: Progress,
+    threads: int,
+) -> Gathered:
+    """Find every ingredient, download what is on a Hub, and check declared digests.
+
+    Args:
+        recipe: Says where ingredients are and what they must be.
+        folded: Says which are needed.
+        given: Ingredient name -> path or `hf://` reference, as the user named them.
+        base: Folder that paths of the recipe are relative to.
+        note: Told what is being done, one line.
+        progress: Told how far checking is.
+        threads: Files that are checked at once.
+
+    Raises:
+        UsageError: `given` names an ingredient that the recipe does not have.
+        RecipeError: An ingredient is nowhere.
+        IntegrityError: A file is another one than the recipe says.
+        HubError: A Hub does not have it, refuses, or cannot be reached.
+    """
+    _refuse_unknown(given, recipe)
+    places = {
+        name: _place(given.get(name), recipe.ingredients[name], base)
+        for name in folded.needed
+    }
+    _refuse_missing(places)
+    paths = {name: local_path(place, note=note) for name, place in places.items()}
+    declared = {
+        name: recipe.ingredients[name]
+        for name in folded.needed
+        if _is_declared(recipe.ingredients[name])
+    }
+    _check_all(declared, paths, progress=progress, threads=threads)
+    digests = {name: each.sha256 for name, each in declared.items() if each.sha256}
+    return Gathered(paths, digests)
+
+
+def _place(given: str | None, origin: Origin, base: Path) -> str:
+    """Return a path or a reference, "" for none."""
+    if given:
+        return given
+    if origin.file:
+        return str(base / origin.file)
+    if origin.hub and origin.hub_file:
+        return f"{HUB_SCHEME}{origin.hub}@{origin.revision}/{origin.hub_file}"
+    return ""
+
+
+def _refuse_unknown(given: Mapping[str, str], recipe: RecipeText) -> None:
+    for name in given:
+        if name not in recipe.ingredients:
+            raise UsageError(
+                f"--ingredient {visible(name)}: the recipe has no such ingredient",
+                code="unknown-ingredient",
+                hint=suggestion(name, recipe.ingredients),
+            )
+
+
+def _refuse_missing(places: Mapping[str, str]) -> None:
+    missing = [name for name, place in places.items() if not place]
+    if missing:
+        options = " ".join(f"--ingredient {name}=PATH" for name in missing)
+        raise RecipeError(
+            f"missing ingredient: {', '.join(missing)}: no file is given, and the "
+            "recipe names none",
+            code="missing-ingredient",
+            hint=f"pass {options}; PATH may be hf://OWNER/REPO@REVISION/FILE",
+        )
+
+
+def _is_declared(origin: Origin) -> bool:
+    return bool(origin.sha256 or origin.xxh3 or origin.autov2)
+
+
+def _check_all(
+    declared: Mapping[str, Origin],
+    paths: Mapping[str, Path],
+    *,
+    progress: Progress,
+    threads: int,
+) -> None:
+    if not declared:
+        return
+    total = sum(paths[name].stat().st_size for name in declared)
+    with (
+        progress.stage("check ingredients", total) as advance,
+        ThreadPoolExecutor(threads, "krelease-digest") as pool,
+    ):
+        futures = [
+            pool.submit(_check, name, origin, paths[name], advance)
+            for name, origin in declared.items()
+        ]
+        for future in futures:
+            future.result()
+
+
+def _check(name: str, origin: Origin, path: Path, advance: Advance) -> None:
+    identity, whole = Sha256(), Xxh3Bits128()
+    digests: list[Digest] = [whole] if origin.xxh3 else []
+    if origin.sha256 or origin.autov2:
+        digests.append(identity)
+    with InputFile(path) as file:
+        scan(file, 0, file.nbytes, *digests, advance=advance)
+    sha256 = identity.hexdigest()
+    found = {
+        "SHA-256": (origin.sha256, sha256),
+        "xxh3-128": (origin.xxh3, whole.hexdigest()),
+        "AutoV2": (origin.autov2, autov2(sha256).lower()),
+    }
+    for kind, (expected, got) in found.items():
+        if expected is not None and got != expected:
+            raise IntegrityError(
+                f"{visible(path, 1024)}: ingredient {name} has {kind} {got}; expected "
+                f"{expected}",
+                code="ingredient-digest",
+                hint="it is another file, or damaged: get it again",
+            )

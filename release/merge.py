@@ -1,0 +1,231 @@
+"""Merge: a recipe on its own, to every variant, without a release around it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from release.architecture.lora_names import lora_names
+from release.architecture.modelspec import MODELSPEC, modelspec_of
+from release.convert.material import Material
+from release.convert.source import Source, SourceOptions, open_source
+from release.engine.plan import Ingredient
+from release.formats.lora.checkpoint import LoraCheckpoint, open_lora_file
+from release.manifest import RecipeRecord
+from release.metadata import (
+    RECIPE_KEY,
+    RECIPE_SHA256_KEY,
+    STAND_IN_KEY,
+    STAND_IN_TEXT,
+)
+from release.mixture import (
+    check_ingredients,
+    left_out,
+    result_tensors,
+    tensor_sources,
+)
+from release.recipe.imports.provenance import Parent, webui_metadata
+from release.recipe.rows import FoldedRecipe
+from release.recipe.text import RecipeText
+
+_STEP_SEPARATOR: Final = "; "
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The open ingredients of a recipe.
+
+    Attributes:
+        models: Ingredient name -> checkpoint.
+        loras: Ingredient name -> the changes that a LoRA makes.
+    """
+
+    models: Mapping[str, Source]
+    loras: Mapping[str, LoraCheckpoint]
+
+    @property
+    def ingredients(self) -> dict[str, Ingredient]:
+        """All of them as the engine reads them."""
+        models = {
+            name: Ingredient(name, source.checkpoint, source.layout)
+            for name, source in self.models.items()
+        }
+        return models | {
+            name: Ingredient(name, lora) for name, lora in self.loras.items()
+        }
+
+
+@contextmanager
+def open_ingredients(
+    recipe: FoldedRecipe, paths: Mapping[str, Path], options: SourceOptions
+) -> Iterator[Opened]:
+    """Open what a recipe needs; closed at the end.
+
+    Args:
+        recipe: The recipe.
+        paths: Ingredient name -> its file, for all that the recipe needs.
+        options: How models are read.
+
+    Raises:
+        CheckpointError: One cannot be read as what it claims to be.
+        TensorMismatchError: A LoRA changes tensors that the base does not have.
+    """
+    with ExitStack() as stack:
+        models = {
+            name: stack.enter_context(open_source(paths[name], options))
+            for name in recipe.needed
+            if name not in recipe.loras
+        }
+        base = models[recipe.copy_from]
+        loras = {
+            name: stack.enter_context(
+                open_lora_file(
+                    paths[name],
+                    base.checkpoint.tensors,
+                    lora_names(base.checkpoint.tensors, base.architecture),
+                )
+            )
+            for name in recipe.loras
+        }
+        yield Opened(models, loras)
+
+
+def check_headers(recipe: FoldedRecipe, paths: Mapping[str, Path]) -> None:
+    """Check what can be known of a recipe's models from their headers.
+
+    Args:
+        recipe: The recipe.
+        paths: Ingredient name -> its file, for those at hand; the others are passed
+            over, as are LoRAs.
+
+    Raises:
+        CheckpointError: As for `open_source` and `check_ingredients`.
+    """
+    with ExitStack() as stack:
+        found = {}
+        for name, path in paths.items():
+            if name not in recipe.loras:
+                source = stack.enter_context(open_source(path, SourceOptions()))
+                found[name] = Ingredient(name, source.checkpoint, source.layout)
+        check_ingredients(recipe, found)
+
+
+def mixture(
+    text: RecipeText,
+    recipe: FoldedRecipe,
+    opened: Opened,
+    *,
+    title: str,
+    digests: Mapping[str, str],
+) -> Material:
+    """Return what a recipe makes of its ingredients, as material for outputs.
+
+    Args:
+        text: The recipe as it was written.
+        recipe: The same, folded.
+        opened: All that it needs.
+        title: Name of the result.
+        digests: Ingredient name -> SHA-256 of its file, where it is known.
+
+    Raises:
+        TensorMismatchError: An ingredient is of another architecture, or lacks tensors
+            that the recipe does not say how to replace.
+        ShapeError: A tensor's shape differs between ingredients.
+    """
+    found = opened.ingredients
+    check_ingredients(recipe, found)
+    used = tuple(found[name] for name in recipe.needed)
+    weights = result_tensors(recipe, found)
+    sources = tensor_sources(recipe, used)
+    base = opened.models[recipe.copy_from]
+    return Material(
+        source=base,
+        weights=weights,
+        ingredients=used,
+        sources=sources,
+        mixed=frozenset(name for name in weights if not sources[name].copied),
+        metadata=_metadata(text, recipe, opened, title=title, digests=digests),
+        dropped=(),
+        stem=title,
+        recipe=_record(text, recipe),
+        notes=_notes(opened),
+        warnings=(
+            *recipe.warnings,
+            *left_out(weights, used),
+            *_warnings(opened),
+        ),
+    )
+
+
+def _metadata(
+    text: RecipeText,
+    recipe: FoldedRecipe,
+    opened: Opened,
+    *,
+    title: str,
+    digests: Mapping[str, str],
+) -> dict[str, str]:
+    """Return what the result's header says: a merge inherits no text of its parents.
+
+    Titles and licences in a parent's header are those of the parent.
+    """
+    base = opened.models[recipe.copy_from]
+    inputs = {
+        name: ingredient.checkpoint for name, ingredient in opened.ingredients.items()
+    }
+    titles = {
+        name: text.ingredients[name].title or checkpoint.path.name
+        for name, checkpoint in inputs.items()
+    }
+    parents = [
+        Parent(name, titles[name], digests.get(name), checkpoint.metadata)
+        for name, checkpoint in sorted(inputs.items())
+    ]
+    metadata = {
+        "format": "pt",
+        **modelspec_of(base.architecture),
+        **webui_metadata(_expression(text), parents),
+        f"{MODELSPEC}title": title,
+        f"{MODELSPEC}merged_from": ", ".join(titles[name] for name in sorted(titles)),
+        RECIPE_KEY: recipe.canonical(),
+        RECIPE_SHA256_KEY: recipe.sha256(),
+    }
+    if "v_pred" in base.checkpoint.tensors:
+        metadata[f"{MODELSPEC}prediction_type"] = "v"
+    if any(STAND_IN_KEY in checkpoint.metadata for checkpoint in inputs.values()):
+        metadata[STAND_IN_KEY] = STAND_IN_TEXT
+    return metadata
+
+
+def _expression(text: RecipeText) -> str:
+    """Return the steps as one line."""
+    if len(text.steps) == 1:
+        return next(iter(text.steps.values()))
+    steps = [f"{name} = {step}" for name, step in text.steps.items()]
+    return _STEP_SEPARATOR.join([*steps, text.output])
+
+
+def _record(text: RecipeText, recipe: FoldedRecipe) -> RecipeRecord:
+    return RecipeRecord(
+        canonical=recipe.canonical(),
+        sha256=recipe.sha256(),
+        convention=recipe.convention.name,
+        output=text.output,
+        steps=dict(text.steps),
+        rows=recipe.decimal_rows(),
+    )
+
+
+def _notes(opened: Opened) -> tuple[str, ...]:
+    return tuple(
+        f"{name}: {note}"
+        for name, source in opened.models.items()
+        for note in source.notes
+    )
+
+
+def _warnings(opened: Opened) -> tuple[str, ...]:
+    found = {name: source.warnings for name, source in opened.models.items()}
+    found |= {name: lora.warnings for name, lora in opened.loras.items()}
+    return tuple(f"{name}: {line}" for name, lines in found.items() for line in lines)

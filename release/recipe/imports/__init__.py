@@ -1,0 +1,1 @@
+"""Recipes of other programs, read into the recipe language."""

@@ -11,7 +11,7 @@ import release.engine.stream  # noqa: F401 - loads torch before the clock starts
 from release.convert.options import ConvertOptions
 from release.convert.plan import plan_convert
 from release.convert.source import SourceOptions, open_source
-from release.engine.execute import execute
+from release.engine.execute import PassOptions, execute
 from release.threads import choose_threads
 from release.variants.preset import find_preset
 
@@ -25,6 +25,6 @@ with open_source(Path(source), SourceOptions()) as opened:
         Path(folder),
         threads=choose_threads(),
         advance=lambda _: None,
-        identifies=options.identifies,
+        options=PassOptions(identifies=options.identifies),
     )
     print(time.perf_counter() - begin)

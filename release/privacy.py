@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from typing import Final
 
 _WORKFLOW_KEYS: Final = frozenset({"prompt", "workflow", "extra_pnginfo"})
+_PROMPT_KEYS: Final = frozenset(
+    {"parameters", "negative_prompt", "invokeai_metadata", "ss_sample_prompts"}
+)
 _WORKFLOW_FIELDS: Final = ({"class_type", "inputs"}, {"nodes", "links"})
 """Fields of a node in ComfyUI's `prompt`, and of its whole `workflow`."""
 
@@ -31,6 +34,7 @@ _LOCAL_PATHS: Final = re.compile(
 _IMAGE_PREFIX: Final = "data:image/"
 
 WORKFLOW: Final = "a workflow with its prompts"
+PROMPTS: Final = "prompts"
 LOCAL_PATH: Final = "a path of somebody's machine"
 
 
@@ -50,6 +54,8 @@ def private_reason(key: str, value: str) -> str:
     """
     if key.lower() in _WORKFLOW_KEYS:
         return WORKFLOW
+    if key.lower() in _PROMPT_KEYS and value.strip() not in {"", "{}", "None"}:
+        return PROMPTS
     reasons = {_reason(item) for item in (key, *_items(value))}
     return next((each for each in (WORKFLOW, LOCAL_PATH) if each in reasons), "")
 

@@ -24,18 +24,19 @@ _UNET: Final = "model.diffusion_model."
 _COMFY_UNET: Final = "diffusion_model."
 _FLAT_UNET: Final = "lora_unet_"
 _MODEL: Final = "text_model."
+"""Left out of the names by transformers since 5.6."""
 _PARAMETERS: Final = (".weight", ".bias")
 _TRANSPOSED: Final = ".text_projection"
 _ATTENTION: Final = (".to_q", ".to_k", ".to_v")
 _ATTENTION_OUT: Final = ".to_out.0"
 _FLAT_PREFIXES: Final = {
     "sdxl": {
-        "unet": (_FLAT_UNET,),
-        "text_encoder": ("lora_te1_",),
-        "text_encoder_2": ("lora_te2_",),
+        "unet": _FLAT_UNET,
+        "text_encoder": "lora_te1_",
+        "text_encoder_2": "lora_te2_",
     },
-    "sd1": {"unet": (_FLAT_UNET,), "text_encoder": ("lora_te_",)},
-    "sd2": {"unet": (_FLAT_UNET,), "text_encoder": ("lora_te_",)},
+    "sd1": {"unet": _FLAT_UNET, "text_encoder": "lora_te_"},
+    "sd2": {"unet": _FLAT_UNET, "text_encoder": "lora_te_"},
 }
 """What stands for a folder's component in kohya's names; VAEs are not trained."""
 
@@ -84,14 +85,12 @@ def _single_spellings(tensor: str) -> Iterator[str]:
 def _folder_spellings(name: str, architecture: str) -> Iterator[str]:
     """Yield what a LoRA may call a tensor by its name in a folder."""
     component, _, inner = name.partition("/")
-    prefixes = _FLAT_PREFIXES[architecture].get(component, ())
-    for prefix in prefixes:
-        yield _flat(prefix, inner)
-    if not prefixes:
+    prefix = _FLAT_PREFIXES[architecture].get(component)
+    if prefix is None:
         return
-    yield f"{component}.{inner}"
-    if inner.startswith(_MODEL):
-        yield f"{component}.{inner.removeprefix(_MODEL)}"
+    for spelling in (inner, inner.removeprefix(_MODEL)):
+        yield _flat(prefix, spelling)
+        yield f"{component}.{spelling}"
     processor = _processor_name(inner)
     if processor:
         yield f"{component}.{processor}"

@@ -2,7 +2,6 @@
 
 import json
 import math
-import tomllib
 from collections.abc import Iterator
 from datetime import date, time
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,7 @@ from release.definition import (
     folded_recipe,
 )
 from release.errors import RecipeError, visible
-from release.formats.toml_text import read_toml_text
+from release.formats.toml_text import parse_toml, read_toml_text
 from release.recipe.names import suggestion
 from release.recipe.problems import Problem, problems_of
 from release.validation import refuse
@@ -58,14 +57,13 @@ def parse_definition(text: str, *, origin: str) -> Definition:
     Raises:
         RecipeError: As `read_definition`.
     """
+    document = parse_toml(
+        text, origin=origin, code="definition-file", hint=_FILE_HINT
+    )
     try:
-        document = json.dumps(tomllib.loads(text), default=_date_text)
-    except RecursionError as error:
-        raise _file_error(origin, "is nested too deeply") from error
-    except ValueError as error:
-        raise _file_error(origin, f"is not TOML: {visible(error)}") from error
-    try:
-        definition = Definition.model_validate_json(document, strict=True)
+        definition = Definition.model_validate_json(
+            json.dumps(document, default=_date_text), strict=True
+        )
     except ValidationError as error:
         refuse(origin, problems_of(error, Definition, meanings=PATTERN_MEANINGS))
         raise
@@ -125,11 +123,3 @@ def _date_text(value: object) -> str:
     if isinstance(value, date | time):
         return value.isoformat()
     raise TypeError(type(value).__name__)
-
-
-def _file_error(origin: str, reason: str) -> RecipeError:
-    return RecipeError(
-        f"{visible(origin, 1024)}: {reason}",
-        code="definition-file",
-        hint=_FILE_HINT,
-    )

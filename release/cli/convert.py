@@ -79,7 +79,8 @@ EmaOption = Annotated[
     EmaMode,
     typer.Option(
         "--ema",
-        help="What becomes of EMA weights; use puts them in the model's place.",
+        help="What becomes of the moving averages of the weights (EMA) that a training"
+        " checkpoint may hold; use puts them in the model's place.",
     ),
 ]
 MinSnrOption = Annotated[
@@ -88,7 +89,8 @@ MinSnrOption = Annotated[
         "--min-snr",
         metavar="DB",
         min=0.0,
-        help="Tensors that fp8 would leave below this stay fp16. Reads twice.",
+        help="Keep in fp16 every tensor whose signal-to-noise ratio in fp8 would be"
+        " below this many decibels. Reads the source twice.",
     ),
 ]
 FailBelowOption = Annotated[
@@ -97,13 +99,16 @@ FailBelowOption = Annotated[
         "--fail-below",
         metavar="DB",
         min=0.0,
-        help="A tensor below this is an error (exit code 6).",
+        help="Write nothing if the signal-to-noise ratio of a tensor is below this many"
+        " decibels (exit code 6).",
     ),
 ]
 ClampOption = Annotated[
     bool,
     typer.Option(
-        "--clamp", help="Values beyond fp16's or bf16's range become its edge."
+        "--clamp",
+        help="Set values that are too large for fp16 or bf16 to its largest value,"
+        " instead of refusing them. In fp8 that is always done, and counted.",
     ),
 ]
 KeepPrivateOption = Annotated[
@@ -115,7 +120,9 @@ KeepPrivateOption = Annotated[
 AssumeScaledOption = Annotated[
     bool,
     typer.Option(
-        "--assume-scaled", help="Scales that nothing explains are multipliers."
+        "--assume-scaled",
+        help="Multiply fp8 weights by the scales beside them even where nothing in the"
+        " file says so; without it that is an error.",
     ),
 ]
 StubGlobalsOption = Annotated[
@@ -123,6 +130,14 @@ StubGlobalsOption = Annotated[
     typer.Option(
         "--stub-globals",
         help="Skip training objects beside the weights of a .ckpt; nothing of it runs.",
+    ),
+]
+UnverifiedOption = Annotated[
+    bool,
+    typer.Option(
+        "--unverified",
+        help="Go on when tensors differ from the digests that krelease has written"
+        " into the header of the source.",
     ),
 ]
 Sha256Option = Annotated[
@@ -148,6 +163,7 @@ def convert(
     keep_private: KeepPrivateOption = False,
     assume_scaled: AssumeScaledOption = False,
     stub_globals: StubGlobalsOption = False,
+    unverified: UnverifiedOption = False,
     sha256: Sha256Option = False,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
@@ -157,12 +173,14 @@ def convert(
 ) -> None:
     """Convert a checkpoint to other dtypes, and say what that cost.
 
-    Writes SOURCE-PRESET.safetensors, and a record of what was measured beside it.
+    Writes SOURCE-fp8.safetensors for --to fp8, and a record of what was measured beside
+    it. A suffix of the source that names a preset gives way to the new one.
 
     Example: krelease convert model.safetensors --to fp16 --to fp8
     """
     with session(as_json=json, quiet=quiet) as console:
         from release.cli.converted import (
+            loss_warnings,
             plan_document,
             plan_text,
             result_document,
@@ -189,6 +207,7 @@ def convert(
             keeps_private=keep_private,
             clamps=clamp,
             identifies=sha256,
+            trusts=unverified,
             min_snr=_decibels("--min-snr", min_snr),
             fail_below=_decibels("--fail-below", fail_below),
         )
@@ -228,6 +247,8 @@ def convert(
             converted = run(
                 plan, folder, threads=n_threads, progress=console, overwrite=force
             )
+            for line in loss_warnings(converted):
+                console.warn(line)
             console.result(
                 "krelease.convert/1",
                 result_document(plan, converted, folder, source=source),

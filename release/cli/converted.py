@@ -209,19 +209,10 @@ def _reasons(plan: "ConvertPlan", variant: "VariantPlan") -> list[str]:
 def _loss_text(loss: "VariantLoss") -> list[str]:
     from release.console import columns
 
-    head = [
-        "",
-        "before",
-        "after",
-        "cast",
-        "SNR dB",
-        "at best",
-        "max error",
-        "to zero",
-        "clamped",
-    ]
-    rows = [_loss_row(each) for each in (*loss.components, loss.total)]
-    text = columns([head, *rows], right=range(1, len(head)))
+    head = ["", "before", "after", "cast to", "tensors", "SNR dB", "typical"]
+    head += ["max error", "to zero", "clamped"]
+    rows = [row for each in (*loss.components, loss.total) for row in _loss_rows(each)]
+    text = columns([head, *rows], right=[1, 2, *range(4, len(head))])
     if loss.worst:
         text.append("worst")
         text += columns(
@@ -243,26 +234,38 @@ def _loss_text(loss: "VariantLoss") -> list[str]:
     return text
 
 
-def _loss_row(loss: "ComponentLoss") -> list[str]:
-    deviation = loss.cast
-    ceiling = loss.ceiling_db
-    return [
+def _loss_rows(loss: "ComponentLoss") -> list[list[str]]:
+    """Return a row for each dtype that something was cast to; sizes in the first."""
+    sizes = [
         loss.component,
         size_text(loss.nbytes_before),
         size_text(loss.nbytes_after),
-        f"{deviation.n_tensors:,}",
-        "exact" if deviation.snr_db == "inf" else deviation.snr_db,
-        "" if ceiling is None else f"{ceiling:.1f}",
-        f"{deviation.max_abs_error:.3g}",
-        _flushed(deviation),
-        f"{deviation.clamped:,}",
     ]
+    if not loss.cast:
+        return [[*sizes, "nothing", "", "", "", "", "", ""]]
+    rows = []
+    for dtype, deviation in loss.cast.items():
+        rows.append(
+            [
+                *sizes,
+                dtype.code,
+                f"{deviation.n_tensors:,}",
+                "exact" if deviation.snr_db == "inf" else deviation.snr_db,
+                f"{dtype.typical_snr_db or 0.0:.1f}",
+                f"{deviation.max_abs_error:.3g}",
+                _flushed(deviation),
+                f"{deviation.clamped:,}",
+            ]
+        )
+        sizes = ["", "", ""]
+    return rows
 
 
 def _flushed(deviation: "Deviation") -> str:
     if not deviation.flushed:
         return "0"
-    return f"{100 * deviation.flushed / deviation.n_elements:.2g} %"
+    percent = 100 * deviation.flushed / deviation.n_elements
+    return "100 %" if percent >= 99.5 else f"{percent:.2g} %"
 
 
 def _loss_document(loss: "VariantLoss") -> dict[str, object]:
@@ -272,8 +275,13 @@ def _loss_document(loss: "VariantLoss") -> dict[str, object]:
         return {
             "nbytes_before": each.nbytes_before,
             "nbytes_after": each.nbytes_after,
-            "ceiling_db": each.ceiling_db,
-            **parity_record(each.cast).model_dump(mode="json"),
+            "cast": {
+                dtype.code: {
+                    "typical_db": dtype.typical_snr_db,
+                    **parity_record(deviation).model_dump(mode="json"),
+                }
+                for dtype, deviation in each.cast.items()
+            },
         }
 
     return {
@@ -289,3 +297,20 @@ def _loss_document(loss: "VariantLoss") -> dict[str, object]:
             for each in loss.worst
         ],
     }
+
+
+def loss_warnings(converted: Sequence["Converted"]) -> list[str]:
+    """Return what of the losses should not be overlooked, one line each."""
+    found = []
+    for each in converted:
+        for dtype, deviation in each.loss.total.cast.items():
+            if deviation.clamped:
+                found.append(
+                    f"{each.plan.preset.name}: {deviation.clamped:,} values were too "
+                    f"large for {dtype.code} and were set to its largest"
+                )
+            if deviation.flushed and deviation.flushed == deviation.n_elements:
+                found.append(
+                    f"{each.plan.preset.name}: every value became zero in {dtype.code}"
+                )
+    return found

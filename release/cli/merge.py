@@ -13,6 +13,7 @@ from release.cli.convert import (
     RulesOption,
     Sha256Option,
     ShardOption,
+    UnverifiedOption,
     say,
     shard_nbytes,
 )
@@ -92,6 +93,7 @@ def merge(
     min_snr: MinSnrOption = None,
     fail_below: FailBelowOption = None,
     clamp: ClampOption = False,
+    unverified: UnverifiedOption = False,
     sha256: Sha256Option = False,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
@@ -110,6 +112,7 @@ def merge(
     """
     with session(as_json=json, quiet=quiet) as console:
         from release.cli.converted import (
+            loss_warnings,
             plan_document,
             plan_text,
             result_document,
@@ -133,6 +136,7 @@ def merge(
             shard_nbytes=None if shard is None else shard_nbytes(shard),
             clamps=clamp,
             identifies=sha256,
+            trusts=unverified,
             min_snr=min_snr,
             fail_below=fail_below,
             file_stem=stem,
@@ -176,6 +180,8 @@ def merge(
             done = convert(
                 plan, folder, threads=n_threads, progress=console, overwrite=force
             )
+            for line in loss_warnings(done):
+                console.warn(line)
             console.result(
                 "krelease.merge/1",
                 {

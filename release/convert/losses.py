@@ -1,7 +1,7 @@
 """What a conversion cost: by component, and for the tensors that lost most."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,22 +33,15 @@ class ComponentLoss:
         nbytes_before: Bytes of its tensors in the source, scales included.
         nbytes_after: The same in the output; as much memory do its weights take where a
             program keeps them as they are stored.
-        coarsest: The dtype with the fewest bits of precision among its cast tensors;
-            None where nothing was cast.
-        cast: What was measured of the tensors that were cast. The others lost nothing,
-            and would only raise the ratio.
+        cast: Dtype -> what was measured of the tensors that became it, fewest bits of
+            precision first. Each dtype stands for itself: what an exact or finer cast
+            adds to a signal would hide what a coarse one lost.
     """
 
     component: str
     nbytes_before: int
     nbytes_after: int
-    coarsest: Dtype | None
-    cast: Deviation
-
-    @property
-    def ceiling_db(self) -> float | None:
-        """What SNR `coarsest` can reach at best; None where nothing was cast."""
-        return None if self.coarsest is None else self.coarsest.snr_ceiling_db
+    cast: Mapping[Dtype, Deviation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +124,16 @@ def check_losses(
         worst = bad[0]
         raise ParityError(
             f"{visible(plan.source.checkpoint.path, 1024)} as {variant.preset.name}: "
-            f"{len(bad):,} tensors are below {limit:g} dB, the worst "
+            f"{_counted(bad)} below {limit:g} dB, the worst "
             f"{visible(worst.name)} at {worst.deviation.snr_db} dB",
             code="snr-below",
             hint=f"nothing was written: pass --min-snr {limit:g} to keep such tensors "
             "in fp16, or choose another variant",
         )
+
+
+def _counted(losses: Sequence[TensorLoss]) -> str:
+    return "1 tensor is" if len(losses) == 1 else f"{len(losses):,} tensors are"
 
 
 def _component(
@@ -146,17 +143,22 @@ def _component(
     component: str,
     names: list[str],
 ) -> ComponentLoss:
-    layout, entries = plan.source.layout, plan.source.checkpoint.tensors
+    layout, entries = plan.source.layout, plan.material.weights
     scales = [layout.scales[name] for name in names if name in layout.scales]
-    cast = [name for name in names if name in variant.cast]
-    dtypes = [variant.assignments[name].dtype for name in cast]
+    stored = plan.source.checkpoint.tensors
+    parts: dict[Dtype, list[Deviation]] = {}
+    for name in names:
+        if name in variant.cast:
+            parts.setdefault(variant.assignments[name].dtype, []).append(tensors[name])
     return ComponentLoss(
         component=component,
         nbytes_before=sum(entries[name].nbytes for name in names)
-        + sum(entries[scale.name].nbytes for scale in scales),
+        + sum(stored[scale.name].nbytes for scale in scales),
         nbytes_after=sum(variant.nbytes[name] for name in names),
-        coarsest=min(dtypes, key=lambda dtype: dtype.mantissa_bits or 0, default=None),
-        cast=Deviation.total(tensors[name] for name in cast),
+        cast={
+            dtype: Deviation.total(parts[dtype])
+            for dtype in sorted(parts, key=lambda dtype: dtype.mantissa_bits or 0)
+        },
     )
 
 

@@ -9,6 +9,7 @@ from release.convert.names import bare_stem
 from release.convert.options import ConvertOptions
 from release.convert.source import Source
 from release.engine.plan import Ingredient, TensorSource, tensors_of
+from release.errors import visible
 from release.formats.tensor import TensorEntry
 from release.manifest import RecipeRecord
 
@@ -60,7 +61,7 @@ def of_source(source: Source, options: ConvertOptions) -> Material:
     carried = carry(
         source.checkpoint.metadata,
         architecture=source.architecture,
-        title=bare_stem(source.stem),
+        title=visible(bare_stem(source.stem)),
         has_v_pred="v_pred" in source.checkpoint.tensors,
         keep_private=options.keeps_private,
         outdated=source.layout.metadata_keys,

@@ -19,6 +19,7 @@ class ConvertOptions:
         keeps_private: Metadata that gives something away is carried over, too.
         clamps: Values beyond a dtype's finite range become its edge.
         identifies: The SHA-256 of every output is taken.
+        trusts: Tensors that differ from the digests in a source's header are no error.
         min_snr: Tensors that would lose more than this many dB leave room stay F16.
         fail_below: A tensor below this many dB is an error.
         file_stem: What the only variant's files begin with, instead of a name made of
@@ -31,6 +32,7 @@ class ConvertOptions:
     keeps_private: bool = False
     clamps: bool = False
     identifies: bool = False
+    trusts: bool = False
     min_snr: float | None = None
     fail_below: float | None = None
     file_stem: str = ""

@@ -144,11 +144,23 @@ def _variant(
         kept=tuple(sorted(kept or ())),
         nbytes=nbytes,
         files=_files(source, options, _base(material, options, preset), nbytes),
-        notes=()
-        if cast
-        else (f"already {preset.name}: every tensor is copied as it is",),
+        notes=_notes(preset, assignments, has_cast=bool(cast)),
         warnings=_warnings(source, weights, preset, assignments),
     )
+
+
+def _notes(
+    preset: Preset, assignments: Mapping[str, Assignment], *, has_cast: bool
+) -> tuple[str, ...]:
+    if has_cast or not _is_reached(preset, assignments):
+        return ()
+    return (f"already {preset.name}: every tensor is copied as it is",)
+
+
+def _is_reached(preset: Preset, assignments: Mapping[str, Assignment]) -> bool:
+    """Whether a preset that promises fp8 gives any."""
+    has_fp8 = any(each.dtype.is_fp8 for each in assignments.values())
+    return has_fp8 or not preset.is_reduced
 
 
 def _check_count(variants: tuple[VariantPlan, ...]) -> None:
@@ -250,7 +262,9 @@ def _warnings(
     kept = [
         name for name, each in weights.items() if assignments[name].dtype is each.dtype
     ]
-    if source.architecture == "unknown" and preset.is_reduced and kept:
+    if not _is_reached(preset, assignments):
+        found.append(f"{preset.name}: no tensor of this file becomes fp8")
+    elif source.architecture == "unknown" and preset.is_reduced and kept:
         found.append(
             f"unknown architecture: {preset.name} casts only weights that are "
             f"surely of Linear and Conv modules, and keeps {len(kept):,} of "
@@ -275,6 +289,7 @@ def _base(material: Material, options: ConvertOptions, preset: Preset) -> str:
     """Return what the names of a variant's files begin with."""
     if options.file_stem:
         return options.file_stem
-    own = options.rules.suffix if options.rules else ""
-    parts = (bare_stem(material.stem), preset.suffix, own)
-    return "-".join(part for part in parts if part)
+    parts = [bare_stem(material.stem), preset.suffix]
+    if options.rules and options.rules.suffix not in {"", preset.suffix}:
+        parts.append(options.rules.suffix)
+    return "-".join(parts)

@@ -53,16 +53,19 @@ class RuleRecord(_Record):
     n_tensors: Count
 
 
-class ComponentRecord(_Record):
-    """What the cast tensors of one component lost.
+class CastRecord(_Record):
+    """What the tensors lost that became one dtype; `typical_db` is what is usual."""
 
-    `ceiling_db` is what the coarsest of their dtypes can reach; None without any.
-    """
+    typical_db: Figure
+    parity: ParityRecord
+
+
+class ComponentRecord(_Record):
+    """What one component takes, and lost: by dtype, those that were cast."""
 
     nbytes_before: Count
     nbytes_after: Count
-    ceiling_db: Figure | None = None
-    cast: ParityRecord
+    cast: dict[str, CastRecord]
 
 
 class TensorLossRecord(_Record):
@@ -149,12 +152,16 @@ def _rules(variant: VariantPlan) -> tuple[RuleRecord, ...]:
 
 
 def _component(loss: ComponentLoss) -> ComponentRecord:
-    ceiling = loss.ceiling_db
     return ComponentRecord(
         nbytes_before=loss.nbytes_before,
         nbytes_after=loss.nbytes_after,
-        ceiling_db=None if ceiling is None else f"{ceiling:.1f}",
-        cast=parity_record(loss.cast),
+        cast={
+            dtype.code: CastRecord(
+                typical_db=f"{dtype.typical_snr_db or 0.0:.1f}",
+                parity=parity_record(deviation),
+            )
+            for dtype, deviation in loss.cast.items()
+        },
     )
 
 

@@ -13,7 +13,7 @@ from release.convert.losses import (
 from release.convert.plan import ConvertPlan, plan_outputs
 from release.convert.record import conversion_record
 from release.convert.sidecars import Sidecars
-from release.engine.execute import execute, survey, total_nbytes
+from release.engine.execute import PassOptions, execute, survey, total_nbytes
 from release.engine.results import Deviation, PassReport
 from release.errors import ValueRangeError
 from release.progress import Progress
@@ -90,8 +90,11 @@ def convert(
                 folder,
                 threads=threads,
                 advance=advance,
-                overwrite=overwrite,
-                identifies=plan.options.identifies,
+                options=PassOptions(
+                    overwrite=overwrite,
+                    identifies=plan.options.identifies,
+                    trusts=plan.options.trusts,
+                ),
                 accept=accept,
             )
             sidecars.keep()

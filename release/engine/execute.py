@@ -5,9 +5,10 @@ torch is loaded by `release.engine.stream`, which is imported when it is needed.
 
 import importlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,15 +20,34 @@ from release.engine.results import (
     TensorResult,
 )
 from release.engine.seal import DataHasher, Seal, Sealer
+from release.errors import IntegrityError, visible
+from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.output import OutputFile, require_space
 from release.formats.tensor import tensor_set
-from release.metadata import INGREDIENTS_KEY
+from release.metadata import INGREDIENTS_KEY, TENSOR_SET_KEY
 from release.progress import Advance
 
 if TYPE_CHECKING:
     from release.engine.stream import Pass
 
 _MAX_SEALED_AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PassOptions:
+    """How a plan is carried out.
+
+    Attributes:
+        overwrite: Whether outputs may replace existing files.
+        identifies: Whether to take the SHA-256 of every output, beside that of its data
+            section, which its header holds in any case.
+        trusts: Whether to go on when the tensors of an ingredient are not those whose
+            digests its header carries.
+    """
+
+    overwrite: bool = False
+    identifies: bool = True
+    trusts: bool = False
 
 
 def total_nbytes(plan: Plan) -> int:
@@ -41,8 +61,7 @@ def execute(
     *,
     threads: int,
     advance: Advance,
-    overwrite: bool = False,
-    identifies: bool = True,
+    options: PassOptions = PassOptions(),  # it cannot be changed
     accept: Callable[[PassReport], None] = lambda _: None,
 ) -> PassReport:
     """Make every output of `plan` and give it its name.
@@ -52,22 +71,23 @@ def execute(
         folder: Where the outputs are written; it exists.
         threads: Worker threads, from 1.
         advance: Progress.
-        overwrite: Whether outputs may replace existing files.
-        identifies: Whether to take the SHA-256 of every output, beside that of its data
-            section, which its header holds in any case.
+        options: What else is wanted.
         accept: Called with the report before anything becomes visible; may raise.
 
     Raises:
         ValueRangeError: A value that is not finite, or too large for a target.
         InputError: An ingredient changed or became shorter meanwhile.
+        IntegrityError: An ingredient is damaged, by the digests in its own header.
         NoSpaceError: The outputs do not fit, known before any weight is read.
         OutputError: The target exists, or cannot be written; nothing is left.
     """
     require_space(folder, plan.write_nbytes)
     with ExitStack() as stack:
-        files = _open_outputs(stack, plan, folder, overwrite=overwrite)
+        files = _open_outputs(stack, plan, folder, overwrite=options.overwrite)
         results, data_digests = _stream(plan, files, threads=threads, advance=advance)
         ingredients = _ingredient_digests(plan, results)
+        if not options.trusts:
+            _check_carried(plan, ingredients)
         sealers = [
             Sealer(output, file, data_sha256, _target_digests(results, number))
             for number, (output, file, data_sha256) in enumerate(
@@ -76,14 +96,14 @@ def execute(
         ]
         for sealer in sealers:
             sealer.write_header({INGREDIENTS_KEY: ingredients_text(ingredients)})
-        seals = _seal_all(sealers, advance, identifies=identifies)
+        seals = _seal_all(sealers, advance, identifies=options.identifies)
         reports = (
             _report(output, seals[number], results, number)
             for number, output in enumerate(plan.outputs)
         )
         report = PassReport(tuple(reports), ingredients)
         accept(report)
-        _publish_all(files, overwrite=overwrite)
+        _publish_all(files, overwrite=options.overwrite)
     return report
 
 
@@ -172,6 +192,23 @@ def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str
         )
         for ingredient, digests in zip(plan.ingredients, found, strict=True)
     }
+
+
+def _check_carried(plan: Plan, digests: Mapping[str, str]) -> None:
+    """Compare what was read with what the ingredients' own headers say was written."""
+    for ingredient in plan.ingredients:
+        checkpoint = ingredient.checkpoint
+        if not isinstance(checkpoint, SafetensorsCheckpoint):
+            continue  # tensors of several files, or under other names
+        carried = checkpoint.metadata.get(TENSOR_SET_KEY, "")
+        if carried and carried != digests[ingredient.name]:
+            raise IntegrityError(
+                f"{visible(checkpoint.path, 1024)}: its tensors are not those whose "
+                "digests its header carries",
+                code="source-damaged",
+                hint="krelease verify names the tensors; if another program changed "
+                "them and kept the digests, pass --unverified",
+            )
 
 
 def _seal_all(

@@ -62,10 +62,10 @@ class AssembledCheckpoint:
         tensors: New name -> how it is put together.
 
     Raises:
-        TensorMismatchError: `assembly`, a part that `base` lacks.
-        DtypeError: `assembly`, parts of several dtypes, or elements that are not whole
-            bytes and should be transposed.
-        ShapeError: `assembly`, shapes that do not fit together.
+        TensorMismatchError: `assembly-part`, a part that `base` lacks.
+        DtypeError: `assembly-dtype`, parts of several dtypes, or elements that are not
+            whole bytes and should be transposed.
+        ShapeError: `assembly-shape`, shapes that do not fit together.
     """
 
     def __init__(self, base: Checkpoint, tensors: Mapping[str, Assembly]) -> None:
@@ -189,7 +189,7 @@ def _parts(base: Checkpoint, name: str, assembly: Assembly) -> list[TensorEntry]
         raise TensorMismatchError(
             base.path,
             f"lacks {first_names(missing)}, expected it as a part of {visible(name)}",
-            code="assembly",
+            code="assembly-part",
             hint="the checkpoint is incomplete; download it again",
         )
     return [base.tensors[part] for part in assembly.parts]
@@ -203,7 +203,7 @@ def _check_dtypes(
         raise DtypeError(
             path,
             f"parts of {visible(name)} are {', '.join(codes)}, expected one dtype",
-            code="assembly",
+            code="assembly-dtype",
             hint="convert the checkpoint to one dtype with the program that wrote it",
         )
     if assembly.transposed and any(part.dtype.bits % 8 for part in parts):
@@ -211,7 +211,7 @@ def _check_dtypes(
             path,
             f"{visible(name)} is {codes[0]} and has to be transposed, "
             f"expected elements of whole bytes",
-            code="assembly",
+            code="assembly-dtype",
             hint="use the checkpoint that it was quantised from",
         )
 
@@ -227,7 +227,7 @@ def _check_shapes(
             path,
             f"parts of {visible(name)} have the shapes {visible(got)}, expected what "
             f"makes {how}{visible(list(assembly.shape))}",
-            code="assembly",
+            code="assembly-shape",
             hint="the checkpoint is damaged or of another architecture",
         )
 

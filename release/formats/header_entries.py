@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from release.errors import DtypeError, HeaderError, ShapeError, first_names, visible
-from release.formats.header_json import Json, too_many_tensors
+from release.formats.header_json import too_many_tensors
 from release.formats.hints import FAULTY_WRITER
+from release.formats.json_text import Json
 from release.formats.limits import (
     METADATA_NBYTES_MAX,
     METADATA_NBYTES_WARN,

@@ -1,14 +1,14 @@
 """Small JSON files beside the weights: shard indexes, pipeline and scheduler configs.
 
-They are as foreign as a header and are read by the same strict parser.
+They are as foreign as a header and are read as strictly.
 """
 
 from pathlib import Path
 
-from release.errors import CheckpointError, HeaderError
-from release.formats.header_json import Json, parse_header_json
+from release.errors import CheckpointError
 from release.formats.hints import DAMAGED
 from release.formats.input import InputFile
+from release.formats.json_text import Json, JsonFaultError, parse_json_object
 
 
 def read_json_object(path: Path, *, nbytes_max: int) -> dict[str, Json]:
@@ -29,9 +29,6 @@ def read_json_object(path: Path, *, nbytes_max: int) -> dict[str, Json]:
             )
         raw = file.read(0, file.nbytes)
     try:
-        members, _ = parse_header_json(path, raw)
-    except HeaderError as error:
-        raise CheckpointError(
-            path, error.reason.removeprefix("header "), code="json", hint=DAMAGED
-        ) from error
-    return members
+        return parse_json_object(raw)
+    except JsonFaultError as fault:
+        raise CheckpointError(path, fault.reason, code="json", hint=DAMAGED) from None

@@ -19,6 +19,9 @@ TENSORS_MAX: Final = 200_000
 JSON_COMMAS_MAX: Final = 2 * 2**20
 """Commas outside strings, and so the number of JSON values."""
 
+JSON_OBJECTS_MAX: Final = 2**20
+"""Objects of one JSON text that is no header."""
+
 JSON_DEPTH_MAX: Final = 127
 """Levels of nesting; the reference library refuses the 128th."""
 

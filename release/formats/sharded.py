@@ -25,10 +25,10 @@ from release.errors import (
     visible,
 )
 from release.formats.checkpoint import Checkpoint, SafetensorsCheckpoint
-from release.formats.header_json import Json
 from release.formats.hints import FAULTY_WRITER
 from release.formats.joined import JoinedCheckpoint
 from release.formats.json_file import read_json_object
+from release.formats.json_text import Json
 from release.formats.limits import INDEX_NBYTES_MAX, SHARDS_MAX
 from release.formats.paths import safe_relative_paths
 

@@ -43,11 +43,14 @@ def _existing(path: Path) -> Path:
 
 def room_for(nbytes: int) -> int:
     """Return the free bytes that are asked for before `nbytes` are written."""
-    return nbytes + nbytes // _RESERVE_FRACTION + _RESERVE_NBYTES
+    return nbytes + nbytes // _RESERVE_FRACTION + min(_RESERVE_NBYTES, nbytes)
 
 
 def require_space(directory: Path, nbytes: int) -> None:
-    """Refuse early when `directory` lacks room for `nbytes`, 1 % and 64 MiB.
+    """Refuse early when `directory` lacks room for `nbytes` and a reserve.
+
+    The reserve is 1 % and as much again as the outputs, 64 MiB at most: records and
+    the file system's own need.
 
     This is a hint: other writers and quotas exist. Preallocation is the proof.
 

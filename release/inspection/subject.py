@@ -23,7 +23,6 @@ from release.formats.open import open_checkpoint
 from release.inspection.facts import stated_prediction
 from release.inspection.report import UNREADABLE, LayoutReport, Prediction
 
-_NO_FP8: Final = "plain"
 _CHANGED: Final = "input-changed"
 
 
@@ -133,7 +132,7 @@ def _layout_of(
             raise
         report = LayoutReport(UNREADABLE, error.reason)
         return report, frozenset(), (f"{error.code}: {error.reason}",)
-    if layout.name == _NO_FP8:
+    if not layout.has_fp8:
         return None, frozenset(), layout.warnings
     report = LayoutReport(layout.name, layout.title)
     return report, layout.auxiliary, layout.warnings

@@ -60,10 +60,11 @@ class Dtype(Enum):
         return _MANTISSA_BITS.get(self.code)
 
     @property
-    def snr_ceiling_db(self) -> float | None:
+    def typical_snr_db(self) -> float | None:
         """What rounding normally distributed weights to this dtype leaves, in dB.
 
-        It is reached when no value underflows. Half the spacing of a binade of 2**p
+        It is reached when no value underflows; other distributions differ by a few
+        tenths. Half the spacing of a binade of 2**p
         steps, root mean square over a normal distribution, is 6.02 p + 13.55 dB below
         the signal.
         """

@@ -19,14 +19,13 @@ the same for every architecture. In globs `*` is any text, dots too, `?` one cha
 """
 
 import re
-import tomllib
 from enum import Enum
 from pathlib import Path
 from typing import Final, TypeVar
 
 from release.architecture.sdxl import Component
 from release.errors import RecipeError, visible
-from release.formats.toml_text import read_toml_text
+from release.formats.toml_text import parse_toml, read_toml_text
 from release.numeric.dtype import Dtype
 from release.recipe.names import suggestion
 from release.variants.kind import Kind
@@ -84,12 +83,7 @@ def parse_rules(text: str, *, origin: str) -> Rules:
     Raises:
         RecipeError: As `read_rules`.
     """
-    try:
-        document = tomllib.loads(text)
-    except RecursionError as error:
-        raise _not_toml(origin, "is nested too deeply") from error
-    except ValueError as error:
-        raise _not_toml(origin, f"is not TOML: {visible(error)}") from error
+    document = parse_toml(text, origin=origin, code="rules-file", hint=RULES_HINT)
     table = Table(origin, "", values=document, keys=_FILE_KEYS)
     suffix = table.text("suffix")
     if suffix and not _SUFFIX.fullmatch(suffix):

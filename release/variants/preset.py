@@ -75,7 +75,7 @@ def find_preset(name: str) -> Preset:
             return preset
     near = difflib.get_close_matches(name.lower(), PRESET_NAMES, n=1, cutoff=0.4)
     raise UsageError(
-        f"unknown variant '{visible(name)}': expected one of {', '.join(PRESET_NAMES)}",
-        code="unknown-variant",
+        f"unknown preset '{visible(name)}': expected one of {', '.join(PRESET_NAMES)}",
+        code="unknown-preset",
         hint=f"did you mean {near[0]}?" if near else "",
     )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from release.errors import RecipeError, visible
+from release.formats.toml_text import value_text
 from release.recipe.names import suggestion
 
 RULES_HINT = "krelease presets fp8 --toml prints a complete file of rules"
@@ -52,14 +53,14 @@ class Table:
         """Return text made safe to show, or "" without the key."""
         value = self._values.get(key, "")
         if not isinstance(value, str):
-            raise self.refusal(key, f"got {_shown(value)}, expected text")
+            raise self.refusal(key, f"got {value_text(value)}, expected text")
         return visible(value)
 
     def flag(self, key: str) -> bool:
         """Return true or false; false without the key."""
         value = self._values.get(key, False)
         if not isinstance(value, bool):
-            raise self.refusal(key, f"got {_shown(value)}, expected true or false")
+            raise self.refusal(key, f"got {value_text(value)}, expected true or false")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ class Table:
         listed = value if isinstance(value, list) else [value]
         wrong = [each for each in listed if not isinstance(each, str) or not each]
         if wrong or not listed:
-            got = _shown(wrong[0] if wrong else value)
+            got = value_text(wrong[0] if wrong else value)
             raise self.refusal(key, f"got {got}, expected text, or a list of texts")
         return tuple(listed)
 
@@ -80,23 +81,9 @@ class Table:
         listed = value if isinstance(value, list) else [value]
         wrong = [each for each in listed if not isinstance(each, dict)]
         if wrong or listed is not value:
-            got = _shown(wrong[0] if wrong else value)
+            got = value_text(wrong[0] if wrong else value)
             raise self.refusal(key, f"got {got}, expected tables, each under [[{key}]]")
         return [
             Table(self.origin, f"{key}[{index}]", values=each, keys=keys)
             for index, each in enumerate(listed)
         ]
-
-
-def _shown(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() if value.bit_length() > 64:  # Python does not print huge ones
-            return "a number of more than 64 bits"
-        case dict():
-            return "a table"
-        case list():
-            return f"a list of {len(value)}"
-        case _:
-            return f"'{visible(value, 60)}'"

@@ -278,7 +278,7 @@ def test_one_tensor_under_two_spellings_is_refused() -> None:
 
     error = refusal(folder_shapes() | {old: (512, 512)})
 
-    assert error.code == "duplicate-tensor"
+    assert error.code == "two-spellings"
     assert old in str(error)
 
 

@@ -121,6 +121,10 @@ def flat(name):
             f"{CLIP_L}encoder.layers.0.self_attn.q_proj.weight",
         ),
         (
+            "lora_te1_encoder_layers_0_self_attn_q_proj",
+            f"{CLIP_L}encoder.layers.0.self_attn.q_proj.weight",
+        ),
+        (
             "text_encoder.encoder.layers.0.self_attn.q_proj",
             f"{CLIP_L}encoder.layers.0.self_attn.q_proj.weight",
         ),

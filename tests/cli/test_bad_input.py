@@ -257,7 +257,7 @@ def test_unknown_variant_is_refused_with_the_near_one(refused, ingredients):
     code, message, hint = refused("convert", ingredients["beta7"], "--to", "fp61")
 
     assert code == 2
-    assert "unknown variant 'fp61'" in message
+    assert "unknown preset 'fp61'" in message
     assert "fp16" in hint
 
 

@@ -101,7 +101,7 @@ def test_unknown_preset_is_a_usage_error_with_a_guess(krelease):
     code, out, err = krelease("presets", "fp8-scale")
 
     assert (code, out) == (2, "")
-    assert "unknown variant 'fp8-scale': expected one of fp32, fp16" in err
+    assert "unknown preset 'fp8-scale': expected one of fp32, fp16" in err
     assert "hint: did you mean fp8-scaled?" in err
 
 

@@ -292,7 +292,7 @@ def test_bad_rules_are_refused(refused, save, sd1, workplace, case):
 
 
 USAGE = {
-    "unknown preset": (["--to=fp61"], "unknown-variant", "unknown variant 'fp61'"),
+    "unknown preset": (["--to=fp61"], "unknown-preset", "unknown preset 'fp61'"),
     "no preset": ([], "usage", "--to"),
     "shard of nothing": (["--to=fp16", "--shard=0"], "shard-size", "--shard 0:"),
     "shard of apples": (["--to=fp16", "--shard=5 apples"], "shard-size", "5 apples"),

@@ -157,7 +157,8 @@ def test_what_is_converted_already_is_copied_and_said(
 
     path = again.path(preset)
     assert data_of(path) == data_of(first)
-    assert again.variant(preset)["total"]["snr_db"] == "inf"
+    cast = again.variant(preset)["total"]["cast"]
+    assert all(part["snr_db"] == "inf" for part in cast.values())
     said = f"already {preset}: every tensor is copied as it is"
     assert (said in again.said) == (preset != "fp8-scaled")
     assert path.name == first.name
@@ -187,3 +188,25 @@ def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
 def data_of(path: Path) -> bytes:
     content = path.read_bytes()
     return content[8 + int.from_bytes(content[:8], "little") :]
+
+
+def test_damaged_source_is_refused_by_its_own_digests(convert, refused, save, sd1):
+    first = convert(save(sd1), "--to=fp16", "--out=1").path("fp16")
+    data = bytearray(first.read_bytes())
+    data[-1] ^= 1
+    first.write_bytes(data)
+
+    found = refused(first, "--to=fp8", "--out=2")
+    forced = convert(first, "--to=fp8", "--unverified", "--out=3")
+
+    assert (found.exit_code, found.code) == (5, "source-damaged")
+    assert forced.path("fp8").is_file()
+
+
+def test_preset_that_reaches_no_tensor_is_told(convert, save):
+    path = save({"norm.weight": torch.ones(8)})
+
+    done = convert(path, "--to=fp8")
+
+    assert "fp8: no tensor of this file becomes fp8" in done.said
+    assert "already" not in done.said

@@ -129,7 +129,8 @@ def test_document_of_a_run_has_its_files_and_figures(convert, save, sd1, workpla
     for each in document["variants"]:
         assert each["components"].keys() == {"clip_l", "unet", "vae"}
         for figures in (each["total"], *each["components"].values()):
-            assert figures.keys() >= SUM_KEYS | {"nbytes_before", "nbytes_after"}
+            assert figures.keys() == {"nbytes_before", "nbytes_after", "cast"}
+            assert all(part.keys() > SUM_KEYS for part in figures["cast"].values())
         paths = [file["path"] for file in each["files"]]
         assert all(Path(path).is_file() for path in (*paths, each["record"]))
         (index,) = each["indexes"]
@@ -175,8 +176,10 @@ def test_table_for_people_has_every_component_and_the_worst_tensors(
         "before",
         "clip_l",
         "unet",
+        "F16",  # beside the fp8 in the line above
         "vae",
         "total",
+        "F16",
         "worst",
         *(each["name"] for each in worst),
         "weights",

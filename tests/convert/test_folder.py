@@ -90,6 +90,18 @@ def test_safety_checker_with_weights_is_not_copied_and_said_so(convert, pipeline
     assert "warning: unread: the weights of safety_checker" in done.said
 
 
+def test_model_whose_weights_are_gone_is_declared_as_not_there(convert, pipeline):
+    (pipeline / "safety_checker").mkdir()
+    (pipeline / "safety_checker" / "config.json").write_text("{}")
+
+    convert(pipeline, "--to=fp16", "--keep-layout")
+
+    after = json.loads((Path("pipe-fp16") / "model_index.json").read_text())
+    assert after["safety_checker"] == [None, None]
+    assert after["tokenizer"] == ["transformers", "CLIPTokenizer"]
+    assert after["scheduler"] == ["diffusers", "DDIMScheduler"]
+
+
 def test_complete_index_is_copied_as_it_is(convert, pipeline):
     index = pipeline / "model_index.json"
     members = json.loads(index.read_text())

@@ -122,14 +122,14 @@ def test_folder_that_is_a_file_is_refused(refused, save, sd1, workplace, out):
 
 def test_full_disk_is_known_before_anything_is_read(refused, save, sd1, monkeypatch):
     save(sd1)
-    nearly_full = os.statvfs_result((4096, 4096, 999, 99, 99, 9, 9, 9, 0, 255))
+    nearly_full = os.statvfs_result((512, 512, 999, 9, 9, 9, 9, 9, 0, 255))
     monkeypatch.setattr(space.os, "statvfs", lambda _: nearly_full)
     monkeypatch.setattr(SafetensorsCheckpoint, "read_into", None)
 
     found = refused("model.safetensors", "--to", "fp8", "--out", "new/folder")
 
     assert (found.exit_code, found.code) == (9, "no-space")
-    assert f"{99 * 4096:,} are free" in found.message
+    assert f"{9 * 512:,} are free" in found.message
 
 
 @pytest.mark.parametrize("n_good", [0, 5, 12])

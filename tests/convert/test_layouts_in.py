@@ -138,6 +138,7 @@ def test_scaled_to_plain_fp8_rounds_the_product_and_drops_the_scale(
         rounded = torch.from_numpy(exact).clamp(-448, 448).to(torch.float8_e4m3fn)
         assert torch.equal(found[name].view(torch.uint8), rounded.view(torch.uint8))
     assert found.keys() == sample.tensors.keys() - sample.auxiliary
+    assert "already fp8" not in done.said
 
 
 @pytest.mark.parametrize("name", SAMPLES)

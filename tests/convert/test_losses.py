@@ -115,29 +115,49 @@ def assert_figures(said, wanted):
     assert said["clamped"] == wanted["clamped"]
 
 
-CASES = {  # the limit of values that are not scaled, and the U-Net's best SNR
-    "bf16": (math.inf, 55.7),
-    "fp8": (448.0, 31.6),
-    "fp8-e5m2": (57344.0, 25.6),
-    "fp8-scaled": (math.inf, 31.6),
+CASES = {
+    # the limit of values that are not scaled; the coarsest dtype, its usual SNR, and
+    # the tensors that become it
+    "bf16": (math.inf, "BF16", 55.7, tuple(NAMES)),
+    "fp8": (448.0, "F8_E4M3", 31.6, ("matrix", "conv", "small")),
+    "fp8-e5m2": (57344.0, "F8_E5M2", 25.6, ("matrix", "conv", "small")),
+    "fp8-scaled": (math.inf, "F8_E4M3", 31.6, ("matrix", "small")),
 }
 
 
 @pytest.mark.parametrize("preset", CASES)
-def test_figures_are_numpys(convert, lossy, fp8, preset):
+def test_figures_of_the_coarsest_dtype_are_numpys(convert, lossy, fp8, preset):
     path, exact = lossy
-    limit, ceiling = CASES[preset]
+    limit, code, typical, keys = CASES[preset]
     found = expected(preset, exact, fp8)
+    coarse = {NAMES[key]: found[NAMES[key]] for key in keys}
+    in_unet = {name: coarse[name] for name in coarse if name.startswith(UNET)}
 
     said = convert(path, f"--to={preset}").variant(preset)
 
-    assert_figures(said["total"], figures(exact, found, limit))
-    in_unet = {name: found[name] for name in found if name.startswith(UNET)}
-    unet = said["components"]["unet"]
+    total, unet = (
+        each["cast"][code] for each in (said["total"], said["components"]["unet"])
+    )
+    assert_figures(total, figures(exact, coarse, limit))
     assert_figures(unet, figures(exact, in_unet, limit))
-    assert unet["ceiling_db"] == pytest.approx(ceiling, abs=0.1)
+    assert unet["typical_db"] == pytest.approx(typical, abs=0.1)
+
+
+@pytest.mark.parametrize("preset", ["fp8", "fp8-e5m2", "fp8-scaled"])
+def test_figures_of_the_finer_dtype_stand_for_themselves(convert, lossy, fp8, preset):
+    path, exact = lossy
+    coarse = {NAMES[key] for key in CASES[preset][3]}
+    found = expected(preset, exact, fp8)
+    fine = {name: found[name] for name in found if name not in coarse}
     vae = {NAMES["vae"]: found[NAMES["vae"]]}
-    assert_figures(said["components"]["vae"], figures(exact, vae, math.inf))
+
+    said = convert(path, f"--to={preset}").variant(preset)
+
+    assert_figures(said["total"]["cast"]["F16"], figures(exact, fine, math.inf))
+    assert_figures(
+        said["components"]["vae"]["cast"]["F16"], figures(exact, vae, math.inf)
+    )
+    assert list(said["total"]["cast"])[-1] == "F16"
 
 
 @pytest.mark.parametrize("preset", CASES)
@@ -145,7 +165,7 @@ def test_worst_tensors_are_told_in_order_with_their_figures(
     convert, lossy, fp8, preset
 ):
     path, exact = lossy
-    limit, _ = CASES[preset]
+    limit = CASES[preset][0]
     found = expected(preset, exact, fp8)
     single = {
         name: figures(exact, {name: array}, limit) for name, array in found.items()
@@ -174,15 +194,17 @@ def test_what_is_only_copied_is_no_part_of_the_figures(convert, lossy, fp8):
 
     said = convert(half, "--to=fp8").variant("fp8")
 
-    assert_figures(said["total"], figures(source, cast, 448.0))
+    assert said["total"]["cast"].keys() == {"F8_E4M3"}
+    assert_figures(said["total"]["cast"]["F8_E4M3"], figures(source, cast, 448.0))
     vae = said["components"]["vae"]
-    assert (vae["n_tensors"], vae["snr_db"], vae["ceiling_db"]) == (0, "inf", None)
+    assert vae["cast"] == {}
     assert vae["nbytes_before"] == vae["nbytes_after"] == 2 * 4 * 4 * 9
 
 
 def test_fp8_clamps_and_flushes_as_counted(convert, lossy):
-    said = convert(lossy[0], "--to=fp8").variant("fp8")["components"]["unet"]
+    unet = convert(lossy[0], "--to=fp8").variant("fp8")["components"]["unet"]
 
+    said = unet["cast"]["F8_E4M3"]
     assert said["clamped"] == 7 * 11 + 3
     assert said["flushed"] > 1000
 
@@ -247,7 +269,9 @@ def test_record_is_canonical_and_says_what_the_document_says(
         "fp8-scaled",
     )
     cast = record["components"]["unet"]["cast"]
-    assert cast.items() <= said["components"]["unet"].items()
+    shown = said["components"]["unet"]["cast"]
+    for code, each in cast.items():
+        assert each["parity"].items() <= shown[code].items()
     assert [each["name"] for each in record["worst"]] == [
         each["name"] for each in said["worst"]
     ]
@@ -274,9 +298,9 @@ def test_clamp_brings_values_to_the_edge_and_counts_them(convert, save):
     found = safetensors.torch.load_file(done.path("fp16"))[name]
     assert found.tolist() == [edge, -edge, edge, edge, edge, -edge, 1.0]
     said = done.variant("fp16")
-    assert said["components"]["vae"]["clamped"] == 5  # 65519.9, too
-    assert said["components"]["unet"]["clamped"] == 0
-    assert said["total"]["clamped"] == 5
+    assert said["components"]["vae"]["cast"]["F16"]["clamped"] == 5  # 65519.9, too
+    assert said["components"]["unet"]["cast"]["F16"]["clamped"] == 0
+    assert said["total"]["cast"]["F16"]["clamped"] == 5
 
 
 def test_clamp_brings_bfloat16_to_its_edge_too(convert, refused, save):

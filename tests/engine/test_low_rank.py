@@ -135,9 +135,10 @@ def test_error_is_that_of_the_rounded_factors(dtype):
     assert layer.relative_error > 1e-5
 
 
-@pytest.mark.parametrize("shape", [(700, 600), (64, 48), (520, 60, 3, 3)])
+@pytest.mark.parametrize("shape", [(520, 2000), (64, 48), (520, 60, 3, 3)])
 def test_threads_and_reruns_change_no_bit(shape):
-    before, after = layers(*shape, decay=0.3)
+    generator = torch.Generator().manual_seed(0)
+    before, after = torch.zeros(shape), torch.randn(shape, generator=generator)
     n_threads = torch.get_num_threads()
     found = []
     for threads in (1, 2, 4, 1):

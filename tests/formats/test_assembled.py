@@ -137,6 +137,13 @@ def test_everything_else_is_that_of_the_base(base):
         assert checkpoint.warnings == ()
 
 
+CODES = {
+    TensorMismatchError: "assembly-part",
+    DtypeError: "assembly-dtype",
+    ShapeError: "assembly-shape",
+}
+
+
 @pytest.mark.parametrize(
     ("assembly", "kind"),
     [
@@ -161,7 +168,7 @@ def test_parts_that_do_not_fit_are_refused_and_the_base_is_closed(base, assembly
         AssembledCheckpoint(base, {"x": assembly})
 
     assert type(caught.value) is kind
-    assert caught.value.code == "assembly"
+    assert caught.value.code == CODES[kind]
     assert str(base.path) in str(caught.value)
     assert not descriptor.exists()
 
@@ -188,4 +195,4 @@ def test_elements_of_four_bits_are_not_transposed(tmp_path):
             SafetensorsCheckpoint(path), {"t": Assembly(("x",), (4, 2), True)}
         )
 
-    assert caught.value.code == "assembly"
+    assert caught.value.code == "assembly-dtype"

@@ -202,10 +202,10 @@ def test_unknown_architecture_casts_surely_weights_and_keeps_the_rest(
 @pytest.mark.parametrize(
     ("name", "hint"), [("fp61", "did you mean fp16?"), ("FP8", "fp8"), ("xyzzy", "")]
 )
-def test_unknown_variant_is_refused_with_the_list_and_a_guess(name, hint):
+def test_unknown_preset_is_refused_with_the_list_and_a_guess(name, hint):
     with pytest.raises(UsageError) as caught:
         find_preset(name)
 
-    assert (caught.value.code, caught.value.exit_code) == ("unknown-variant", 2)
+    assert (caught.value.code, caught.value.exit_code) == ("unknown-preset", 2)
     assert "fp32, fp16, bf16, fp8" in str(caught.value)
     assert hint in caught.value.hint

@@ -44,8 +44,8 @@ def single_file_assemblies(
 
     Raises:
         TensorMismatchError: `unknown-architecture`; `unmapped-tensors` for names that
-            the architecture does not have; `duplicate-tensor` for one tensor under an
-            old and a new name; `missing-tensors` for a part of a packed tensor.
+            the architecture does not have; `two-spellings` for one tensor under an old
+            and a new name; `missing-tensors` for a part of a packed tensor.
     """
     architecture = folder_architecture(tensors)
     if architecture == _UNKNOWN:
@@ -180,7 +180,7 @@ def _present(
                 path,
                 f"holds {visible(present[modern])} and {visible(name)}, expected only "
                 f"one of the two spellings",
-                code="duplicate-tensor",
+                code="two-spellings",
                 hint="save the component again with diffusers",
             )
         if modern in table.by_part:

@@ -53,7 +53,7 @@ def column_pieces(start: int, values: Tensor, columns: int) -> list[tuple[int, T
     if n_whole:
         pieces.append((0, values[head:tail].view(n_whole, columns)))
     if tail < values.numel():
-        pieces.append((0 if head or n_whole else first, values[tail:].view(1, -1)))
+        pieces.append((0, values[tail:].view(1, -1)))
     return pieces
 
 

@@ -18,12 +18,12 @@ from typing import Final
 
 from release.errors import CheckpointError, DtypeError, first_names, visible
 from release.formats.checkpoint import Checkpoint
-from release.formats.header_json import Json
 from release.formats.hints import FAULTY_WRITER
+from release.formats.json_text import Json, object_in
 from release.formats.layouts.claims import Claim
 from release.formats.layouts.names import COMFY_QUANT, SCALE, Survey, member
 from release.formats.layouts.shapes import BLOCK_MIN, Reading
-from release.formats.layouts.strict_json import object_in, parse_object
+from release.formats.layouts.strict_json import parse_object
 from release.numeric.dtype import Dtype
 
 METADATA_KEY: Final = "_quantization_metadata"

@@ -14,10 +14,10 @@ from release.errors import CheckpointError, DtypeError, InputError, visible
 from release.formats.checkpoint import Checkpoint
 from release.formats.hints import FAULTY_WRITER
 from release.formats.json_file import read_json_object
+from release.formats.json_text import object_in
 from release.formats.layouts.claims import Claim
 from release.formats.layouts.names import INVERSE_SCALE, SCALE, Survey, member
 from release.formats.layouts.shapes import BLOCK_MIN, Block, Reading
-from release.formats.layouts.strict_json import object_in
 
 _CONFIG_NAME: Final = "config.json"
 _CONFIG_NBYTES_MAX: Final = 2**20

@@ -22,7 +22,7 @@ from release.formats.layouts.configured import (
     quantization_config_beside,
     read_configured,
 )
-from release.formats.layouts.kinds import Layout
+from release.formats.layouts.kinds import PLAIN, PLAIN_FP8, Layout
 from release.formats.layouts.legacy import read_markers
 from release.formats.layouts.names import (
     COMFY_QUANT,
@@ -45,8 +45,8 @@ from release.formats.layouts.refusals import (
 from release.formats.layouts.shapes import ANY
 
 _TITLES: Final = {
-    "plain": "no fp8 weights",
-    "plain-fp8": "fp8 weights without scales",
+    PLAIN: "no fp8 weights",
+    PLAIN_FP8: "fp8 weights without scales",
     "comfy-scaled": "scaled fp8 as ComfyUI writes it since late 2025",
     "rowwise": "scaled fp8 with a scale per row, for ComfyUI with an extension",
     "blockwise": "scaled fp8 with a scale per block, for ComfyUI with an extension",
@@ -192,7 +192,7 @@ def _orphans(
 def _unexplained_name(survey: Survey, orphans: tuple[Claim, ...]) -> str:
     if orphans:
         return _ORPHANS[orphans[0].scale.rpartition(".")[2]]
-    return "plain-fp8" if survey.fp8 else "plain"
+    return PLAIN_FP8 if survey.fp8 else PLAIN
 
 
 def _auxiliary(survey: Survey, claims: tuple[Claim, ...]) -> frozenset[str]:

@@ -3,8 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from release.numeric.dtype import Dtype
+
+PLAIN: Final = "plain"
+"""Name of the layout without fp8 weights."""
+
+PLAIN_FP8: Final = "plain-fp8"
+"""Name of the layout whose fp8 weights are the values that they store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,16 @@ class Layout:
     auxiliary: frozenset[str]
     metadata_keys: frozenset[str]
     warnings: tuple[str, ...]
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether fp8 weights have scales, or mean something else than they store."""
+        return self.name not in {PLAIN, PLAIN_FP8}
+
+    @property
+    def has_fp8(self) -> bool:
+        """Whether there are fp8 weights at all."""
+        return self.name != PLAIN
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:

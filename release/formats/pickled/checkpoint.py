@@ -59,7 +59,7 @@ class PickledCheckpoint:
         self.metadata: Mapping[str, str] = MappingProxyType({})
         self.tensors: Mapping[str, TensorEntry] = MappingProxyType(_entries(plan.views))
         self.nbytes = self._file.nbytes
-        self.warnings = plan.warnings
+        self.warnings = (*_name_warning(path), *plan.warnings)
         self._views = {view.name: view for view in plan.views}
         self._is_big_endian = plan.is_big_endian
         self._records = VerifiedRecords(self._file, plan)
@@ -141,3 +141,10 @@ def _swapped(elements: bytearray, width: int) -> bytearray:
     for at in range(width):
         swapped[at::width] = elements[width - 1 - at :: width]
     return swapped
+
+
+def _name_warning(path: Path) -> tuple[str, ...]:
+    """Say that a file is no safetensors file, which its name promises."""
+    if path.suffix.lower() not in {".safetensors", ".sft"}:
+        return ()
+    return ("suffix: a PyTorch file under the name of a safetensors file",)

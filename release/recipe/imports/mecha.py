@@ -46,12 +46,19 @@ _NOTES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Dict:
-    """The result of `dict`: numbers by name."""
+    """The result of `dict`: numbers or constants by name."""
 
-    values: dict[str, Fraction]
+    values: dict[str, Fraction | str | bool | None]
 
 
-_Result = Model | Parameter | Blocks | _Dict
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    """A literal that is no number, such as the dtype of a cast."""
+
+    value: str | bool | None
+
+
+_Result = Model | Parameter | Blocks | _Constant | _Dict
 
 
 def import_mecha(text: str) -> Imported:
@@ -130,10 +137,15 @@ class _Reader:
 
     def _dict(self, line: Line) -> _Dict:
         if line.positional or not line.named:
-            raise line.error("expected NAME=NUMBER pairs")
-        return _Dict({key: _number(line, key, v) for key, v in line.named.items()})
+            raise line.error("expected NAME=VALUE pairs")
+        values: dict[str, Fraction | str | bool | None] = {}
+        for key, value in line.named.items():
+            if isinstance(value, Reference):
+                raise line.error(f"got a reference for {_shown(key)}, expected a value")
+            values[key] = value
+        return _Dict(values)
 
-    def _literal(self, line: Line) -> Parameter | Blocks:
+    def _literal(self, line: Line) -> Parameter | Blocks | _Constant:
         _check_named(line, {"model_config", "merge_space"})
         value = self._one(line)
         if line.named.get("merge_space") not in {None, "param"}:
@@ -142,21 +154,23 @@ class _Reader:
             raise line.error("expected a reference to a dict")
         config = line.named.get("model_config")
         if config == _SINGLETON and value.values.keys() == {"key"}:
-            return Parameter(value.values["key"])
+            only = value.values["key"]
+            return Parameter(only) if isinstance(only, Fraction) else _Constant(only)
         if config == _BLOCKS and value.values.keys() == set(_NAMES):
-            return Blocks(tuple(value.values[name] for name in _NAMES))
+            numbers = [value.values[name] for name in _NAMES]
+            return Blocks(tuple(_number(line, number) for number in numbers))
         raise line.error(
-            f"got {len(value.values)} numbers for the configuration {_shown(config)},"
+            f"got {len(value.values)} values for the configuration {_shown(config)},"
             f" expected key for {_SINGLETON}, or BASE, IN00..IN08, M00, OUT00..OUT08"
             f" and VAE for {_BLOCKS}"
         )
 
-    def _merge(self, line: Line) -> Model | Parameter | Blocks:
+    def _merge(self, line: Line) -> _Result:
         name = line.positional[0] if line.positional else None
         if name == "convert_singleton":
-            return self._converted(line, Parameter)
+            return self._converted(line, is_blocks=False)
         if name == "convert_sdxl_blocks_to_sgm":
-            return self._converted(line, Blocks)
+            return self._converted(line, is_blocks=True)
         method = METHODS.get(name) if isinstance(name, str) else None
         if method is None:
             raise line.error(
@@ -168,13 +182,14 @@ class _Reader:
         named = {key: self._resolved(line, each) for key, each in line.named.items()}
         return method(Call(line, positional, named, self.steps))
 
-    def _converted(
-        self, line: Line, kind: type[Parameter] | type[Blocks]
-    ) -> Parameter | Blocks:
-        value = self._resolved(line, line.positional[1]) if line.positional[1:] else ""
-        if len(line.positional) != 2 or line.named or not isinstance(value, kind):
-            raise line.error("expected one argument, a literal of the fitting kind")
-        return value
+    def _converted(self, line: Line, *, is_blocks: bool) -> _Result:
+        value = self._result(line, line.positional[1]) if line.positional[1:] else None
+        if len(line.positional) == 2 and not line.named:
+            if is_blocks and isinstance(value, Blocks):
+                return value
+            if not is_blocks and isinstance(value, Parameter | _Constant):
+                return value
+        raise line.error("expected one argument, a literal of the fitting kind")
 
     def _one(self, line: Line) -> object:
         if len(line.positional) != 1:
@@ -196,6 +211,8 @@ class _Reader:
         value = self._result(line, argument)
         if isinstance(value, Fraction):
             return Parameter(value)
+        if isinstance(value, _Constant):
+            return value.value
         if isinstance(value, Model | Parameter | Blocks | str | bool | None):
             return value
         raise line.error("got a dict, expected a model, number or literal")
@@ -208,9 +225,9 @@ def _check_named(line: Line, known: set[str]) -> None:
         )
 
 
-def _number(line: Line, key: str, value: Argument) -> Fraction:
+def _number(line: Line, value: Argument) -> Fraction:
     if not isinstance(value, Fraction):
-        raise line.error(f"got {_shown(value)} for {_shown(key)}, expected a number")
+        raise line.error(f"got the block weight {_shown(value)}, expected a number")
     return value
 
 

@@ -79,6 +79,7 @@ def test_any_finite_values_are_ranked(data):
         ("normal", 100, 300, 2),
         ("normal", 100, 1500, 0),
         ("all equal", 100, 300, 5),
+        ("few distinct", 100, 300, 2),
         ("last bit", 100, 300, 4),
     ],
 )

@@ -189,6 +189,25 @@ def test_a_last_cast_is_a_hint_and_an_inner_one_a_warning():
     assert inner.warnings == ("line 6: the origin rounds to F16 before this merge",)
 
 
+def test_a_cast_as_the_origin_writes_it():
+    """Its arguments are literals of texts and null."""
+    imported = import_mecha(
+        text(
+            'merge "fallback" &0 &1',
+            "dict key=null",
+            'literal &4 model_config="singleton-mecha" merge_space="param"',
+            'merge "convert_singleton" &5',
+            'dict key="float32"',
+            'literal &7 model_config="singleton-mecha" merge_space="param"',
+            'merge "convert_singleton" &8',
+            'merge "cast" &3 &6 &9',
+        )
+    )
+
+    assert imported.steps == (("merged", "a"),)
+    assert (imported.dtype_hint, imported.missing) == ("F32", "keep:b")
+
+
 def test_what_the_output_does_not_need_is_left_out():
     imported = import_mecha(
         text('merge "n_average" &0 &1 &2', 'merge "weighted_sum" &0 &1')
@@ -260,12 +279,12 @@ def test_an_equals_sign_and_escapes_in_a_path_belong_to_it():
             "line 6: fallback to a merge",
         ),
         (text("dict key=1", 'merge "n_average" &3'), "import-mecha-line", "got a dict"),
-        (text("dict key=&0"), "import-mecha-line", "for key, expected a number"),
-        (text("dict"), "import-mecha-line", "NAME=NUMBER"),
+        (text("dict key=&0"), "import-mecha-line", "got a reference for key"),
+        (text("dict"), "import-mecha-line", "NAME=VALUE"),
         (
             text("dict key=1 other=2", 'literal &3 model_config="singleton-mecha"'),
             "import-mecha-line",
-            "got 2 numbers",
+            "got 2 values",
         ),
         (
             text(
@@ -273,7 +292,24 @@ def test_an_equals_sign_and_escapes_in_a_path_belong_to_it():
                 'literal &3 model_config="sdxl-supermerger_blocks"',
             ),
             "import-mecha-line",
-            "got 20 numbers",
+            "got 20 values",
+        ),
+        (
+            text(
+                DICT.replace("M00=0.0", "M00=null"),
+                'literal &3 model_config="sdxl-supermerger_blocks"',
+            ),
+            "import-mecha-line",
+            "line 6: got the block weight None",
+        ),
+        (
+            text(
+                'dict key="x"',
+                'literal &3 model_config="singleton-mecha"',
+                'merge "convert_sdxl_blocks_to_sgm" &4',
+            ),
+            "import-mecha-line",
+            "line 7: expected one argument",
         ),
         (text("literal &0"), "import-mecha-line", "expected a reference to a dict"),
         (

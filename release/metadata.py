@@ -21,3 +21,6 @@ INGREDIENTS_KEY: Final = "krelease.ingredients"
 STAND_IN_KEY: Final = "krelease.stand_in"
 """Present in stand-ins and in what was made of them: not a model."""
 STAND_IN_TEXT: Final = "random values"
+
+PER_FILE_KEYS: Final = frozenset({DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY})
+"""What each of several files says of itself alone."""

@@ -94,7 +94,7 @@ def low_rank(
 ) -> LowRank | None:
     """Return `after` - `before` as two factors.
 
-    Takes about one and a half times the matrix in float64, beyond the arguments.
+    Takes about twice the matrix in float64, beyond the arguments.
 
     Args:
         before: (out, in) or (out, in, height, width); see `has_factors`. Any dtype that

@@ -12,6 +12,7 @@ from release.formats.header_json import too_many_tensors
 from release.formats.hints import FAULTY_WRITER
 from release.formats.limits import METADATA_NBYTES_MAX, TENSORS_MAX
 from release.formats.tensor import TensorEntry
+from release.metadata import PER_FILE_KEYS
 
 Part: TypeAlias = "tuple[str, Callable[[], Checkpoint]]"
 """What the names of a part's tensors get in front, and how the part is opened."""
@@ -137,9 +138,10 @@ class _CommonMetadata:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        if not self._differing:
+        differing = self._differing - PER_FILE_KEYS
+        if not differing:
             return ()
-        names = first_names(sorted(self._differing))
+        names = first_names(sorted(differing))
         return (f"metadata: the files differ in {names}, which is left out",)
 
     def add(self, metadata: Mapping[str, str]) -> None:

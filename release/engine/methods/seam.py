@@ -29,7 +29,7 @@ class Need(Enum):
     READING = "reading"
     """One reading of the whole tensor; what is kept of it is small."""
     READINGS = "readings"
-    """Several readings, mostly two; what is kept of them is bounded."""
+    """Several readings, mostly two or three; what is kept of them is bounded."""
 
 
 class Prepared(Protocol):

@@ -18,10 +18,10 @@ mergekit, and as the sign of the majority of elements for the paper's program. s
 counts signs to elect one unless told otherwise (`vote_sgn`), and its trim keeps all of
 equal magnitudes.
 
-Needs readings before the first chunk: none with density 1, one for small tensors,
-mostly two for larger ones, at most five; see `release.engine.methods.select`. All that
-is kept of them is one threshold for each model. Dimensions make no difference; a number
-is its own largest element.
+Needs readings before the first chunk: none with density 1, one for small tensors, two
+or three for larger ones, at most five; see `release.engine.methods.select`. All that is
+kept of them is one threshold for each model. Dimensions make no difference; a number is
+its own largest element.
 
 Source:
     P. Yadav et al., "TIES-merging: resolving interference when merging models", NeurIPS

@@ -44,7 +44,8 @@ def test_weights_are_those_of_the_c_library_nearly(cosine, t):
 def test_error_of_the_first_guess_is_forgotten(monkeypatch, cosine):
     t = Fraction(1, 10)
     exact = arc_weights(cosine, t)
-    acos = math.acos
-    monkeypatch.setattr(angle.math, "acos", lambda x: acos(x) * (1 + 1e-4))
+    w = math.acos(cosine)
+    guess = w + 1e-3 * min(w, math.pi - w)
+    monkeypatch.setattr(angle.math, "acos", lambda _: guess)
 
     assert arc_weights(cosine, t) == exact

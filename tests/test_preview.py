@@ -40,8 +40,9 @@ def test_needed_room_covers_the_folder(
     found = preview(gamma_rev2, ingredients, tmp_path / "out")
 
     on_disk = sum(path.stat().st_size for path in release_folder.iterdir())
-    # The same reserve as a build asks for: 64 MiB and 1 %.
-    assert on_disk + 64 * 2**20 <= found.needed_nbytes < on_disk + 76 * 2**20
+    # The reserve of so small a folder: as much again, and 1 %; files whose size is
+    # measured are not in the plan.
+    assert 1.9 * on_disk < found.needed_nbytes < 2.9 * on_disk
     assert found.free_nbytes > 0
 
 

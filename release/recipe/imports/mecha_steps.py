@@ -51,10 +51,9 @@ class Steps:
             if name in self._texts and name not in reached:
                 reached.add(name)
                 waiting += names_in(self._texts[name])
-        if len(reached) > MAX_STEPS - 1:
+        if len(reached) > MAX_STEPS:
             raise RecipeError(
-                f"the recipe needs {len(reached)} steps, expected at most"
-                f" {MAX_STEPS - 1}",
+                f"the recipe needs {len(reached)} steps, expected at most {MAX_STEPS}",
                 code="import-too-large",
                 hint="merge in several recipes, one after the other",
             )

@@ -98,6 +98,10 @@ def test_the_text_in_a_header_is_the_same_recipe():
         (['merge "n_average" &0 &1'], {"a": "0.5", "b": "0.5"}),
         (['merge "n_average" &0'], {"a": "1"}),
         (
+            ['merge "subtract" &1 &2', 'merge "add_difference" &0 &3 2'],
+            {"a": "1", "b": "2", "c": "-2"},
+        ),
+        (
             ['merge "subtract" &1 &2', 'merge "add_difference" &0 &3 0.8'],
             {"a": "1", "b": "0.8", "c": "-0.8"},
         ),
@@ -356,14 +360,14 @@ def test_what_is_not_supported_is_refused_by_line(content, code, words):
 
 def test_more_steps_than_a_recipe_has_are_refused():
     lines = ['merge "weighted_sum" &0 &1']
-    lines += [f'merge "weighted_sum" &{3 + at} &1' for at in range(100)]
+    lines += [f'merge "weighted_sum" &{3 + at} &1 0' for at in range(100)]
 
     assert refused(text(*lines)).code == "import-too-large"
 
 
-def test_99_steps_are_imported(rows_of):
+def test_as_many_steps_as_a_recipe_has_are_imported(rows_of):
     lines = ['merge "weighted_sum" &0 &1 1']
-    lines += [f'merge "weighted_sum" &{3 + at} &{at % 2} 0' for at in range(98)]
+    lines += [f'merge "weighted_sum" &{3 + at} &{at % 2} 0' for at in range(99)]
 
     assert rows_of(import_mecha(text(*lines)))["M00/unet"] == {"b": 1}
 

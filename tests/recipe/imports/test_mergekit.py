@@ -124,6 +124,15 @@ def test_thirds_sum_to_1(rows_of):
     assert abs(row["b"] - Fraction(2, 3)) < Fraction(1, 10**23)
 
 
+def test_shares_of_three_models_sum_to_1(rows_of):
+    third = "  - {model: c.ckpt, parameters: {weight: 1}}"
+
+    row = rows_of(import_mergekit(two(more="").rstrip() + "\n" + third))["M00/unet"]
+
+    assert sum(row.values()) == 1
+    assert set(row) == {"a", "b", "c"}
+
+
 def test_a_weight_for_all_models_counts_where_a_model_has_none(rows_of):
     text = two(
         a="[{value: 3, filter: first_stage}]",

@@ -109,6 +109,15 @@ def test_what_a_parent_carries_is_repeated_only_if_it_can_be_read(metadata):
     assert models == {A: {"name": "A", "legacy_hash": None, "sd_merge_recipe": None}}
 
 
+def test_a_parent_is_described_by_itself_not_by_another_parents_map():
+    claim = json.dumps({B: {"name": "forged"}})
+    parents = [Parent("a", "A", A, {"sd_merge_models": claim}), Parent("b", "B", B)]
+
+    _, models = read(webui_metadata("a", parents))
+
+    assert models[B]["name"] == "B"
+
+
 def test_titles_are_escaped():
     _, models = read(webui_metadata("a", [Parent("a", "A\x1b[31m\u202e", A)]))
 

@@ -211,6 +211,26 @@ def test_excluded_blocks_with_weight_0_are_as_they_say():
     assert imported(Exclude=["IN02", "M00"]).steps == imported().steps
 
 
+def test_included_blocks_with_weight_0_elsewhere_are_as_they_say():
+    blocks = [b for b, w in zip(BLOCKS, GAMMA.split(","), strict=True) if w != "0"]
+
+    assert imported(Include=blocks).steps == imported().steps
+
+
+def test_hashes_are_found_whatever_their_case():
+    models = {A.upper(): {"name": "first"}, B: {"name": "second"}}
+
+    found = import_metadata(
+        {
+            "sd_merge_recipe": json.dumps({**RECIPE, "model_b": B.upper()}),
+            "sd_merge_models": json.dumps(models),
+        }
+    )
+
+    assert [each.title for each in found.ingredients] == ["first", "second"]
+    assert found.ingredients[1].sha256 == B
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [

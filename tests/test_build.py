@@ -341,7 +341,7 @@ def test_tensor_that_the_kept_ingredient_lacks_is_refused(edited, gamma_rev2):
 
 
 def test_lora_is_refused_by_a_build(gamma_rev2, ingredients):
-    steps = {**gamma_rev2.recipe.steps, "gamma": "anxl3 + anxl2 - base8 + lora(beta7)"}
+    steps = {**gamma_rev2.recipe.steps, "gamma": "beta7 + anxl3 - anxl2 + lora(base8)"}
 
     with pytest.raises(RecipeError) as refused:
         plan(with_recipe(gamma_rev2, steps=steps), ingredients)

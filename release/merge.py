@@ -1,17 +1,20 @@
 """Merge: a recipe on its own, to every variant, without a release around it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from release.architecture.lora_names import lora_names
+from release.architecture.contents import Contents, contents_of, part_of
+from release.architecture.lora import open_lora
 from release.architecture.modelspec import MODELSPEC, modelspec_of
 from release.convert.material import Material
 from release.convert.source import Source, SourceOptions, open_source
 from release.engine.plan import Ingredient
-from release.formats.lora.checkpoint import LoraCheckpoint, open_lora_file
+from release.errors import TensorMismatchError
+from release.formats.lora.checkpoint import LoraCheckpoint
+from release.formats.open import open_checkpoint
 from release.manifest import RecipeRecord
 from release.metadata import (
     RECIPE_KEY,
@@ -69,26 +72,53 @@ def open_ingredients(
 
     Raises:
         CheckpointError: One cannot be read as what it claims to be.
-        TensorMismatchError: A LoRA changes tensors that the base does not have.
+        TensorMismatchError: A LoRA changes tensors that the base does not have, or one
+            that is used as a LoRA is a model, or the other way round.
     """
     with ExitStack() as stack:
         models = {
-            name: stack.enter_context(open_source(paths[name], options))
+            name: stack.enter_context(_open_model(name, paths[name], options))
             for name in recipe.needed
             if name not in recipe.loras
         }
         base = models[recipe.copy_from]
         loras = {
-            name: stack.enter_context(
-                open_lora_file(
-                    paths[name],
-                    base.checkpoint.tensors,
-                    lora_names(base.checkpoint.tensors, base.architecture),
-                )
-            )
+            name: stack.enter_context(_open_lora(name, paths[name], base))
             for name in recipe.loras
         }
         yield Opened(models, loras)
+
+
+@contextmanager
+def _open_model(name: str, path: Path, options: SourceOptions) -> Iterator[Source]:
+    with open_source(path, options) as source:
+        if _contents(source.checkpoint.tensors) is Contents.LORA:
+            raise TensorMismatchError(
+                path,
+                f"is a LoRA; expected a model for {name}",
+                code="lora-as-model",
+                hint=f"write lora({name})",
+            )
+        yield source
+
+
+def _open_lora(name: str, path: Path, base: Source) -> LoraCheckpoint:
+    try:
+        return open_lora(path, base.checkpoint.tensors, architecture=base.architecture)
+    except TensorMismatchError as error:
+        with open_checkpoint(path) as checkpoint:
+            if _contents(checkpoint.tensors) is Contents.LORA:
+                raise
+        raise TensorMismatchError(
+            path,
+            f"is no LoRA; expected one for lora({name})",
+            code="model-as-lora",
+            hint=f"a model is named without lora(): {name}",
+        ) from error
+
+
+def _contents(names: Iterable[str]) -> Contents:
+    return contents_of(part_of(name) for name in names)
 
 
 def check_headers(recipe: FoldedRecipe, paths: Mapping[str, Path]) -> None:
@@ -106,7 +136,7 @@ def check_headers(recipe: FoldedRecipe, paths: Mapping[str, Path]) -> None:
         found = {}
         for name, path in paths.items():
             if name not in recipe.loras:
-                source = stack.enter_context(open_source(path, SourceOptions()))
+                source = stack.enter_context(_open_model(name, path, SourceOptions()))
                 found[name] = Ingredient(name, source.checkpoint, source.layout)
         check_ingredients(recipe, found)
 

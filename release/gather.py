@@ -1,7 +1,9 @@
 """Bringing a recipe's ingredients to hand, and making sure that they are the ones."""
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +78,17 @@ def gather(
 def _place(given: str | None, origin: Origin, base: Path) -> str:
     """Return a path or a reference, "" for none."""
     if given:
-        return given
+        return given if given.startswith(HUB_SCHEME) else _expanded(given)
     if origin.file:
         return str(base / origin.file)
     if origin.hub and origin.hub_file:
         return f"{HUB_SCHEME}{origin.hub}@{origin.revision}/{origin.hub_file}"
     return ""
+
+
+def _expanded(path: str) -> str:
+    """Return a path with `~` as a folder: a shell leaves `NAME=~/x` alone."""
+    return os.path.expanduser(path)  # noqa: PTH111  # Path raises for unknown users
 
 
 def _refuse_unknown(given: Mapping[str, str], recipe: RecipeText) -> None:
@@ -119,26 +126,25 @@ def _check_all(
 ) -> None:
     if not declared:
         return
-    total = sum(paths[name].stat().st_size for name in declared)
-    with (
-        progress.stage("check ingredients", total) as advance,
-        ThreadPoolExecutor(threads, "krelease-digest") as pool,
-    ):
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(InputFile(paths[name])) for name in declared}
+        total = sum(file.nbytes for file in files.values())
+        advance = stack.enter_context(progress.stage("check ingredients", total))
+        pool = stack.enter_context(ThreadPoolExecutor(threads, "krelease-digest"))
         futures = [
-            pool.submit(_check, name, origin, paths[name], advance)
+            pool.submit(_check, name, origin, files[name], advance)
             for name, origin in declared.items()
         ]
         for future in futures:
             future.result()
 
 
-def _check(name: str, origin: Origin, path: Path, advance: Advance) -> None:
+def _check(name: str, origin: Origin, file: InputFile, advance: Advance) -> None:
     identity, whole = Sha256(), Xxh3Bits128()
     digests: list[Digest] = [whole] if origin.xxh3 else []
     if origin.sha256 or origin.autov2:
         digests.append(identity)
-    with InputFile(path) as file:
-        scan(file, 0, file.nbytes, *digests, advance=advance)
+    scan(file, 0, file.nbytes, *digests, advance=advance)
     sha256 = identity.hexdigest()
     found = {
         "SHA-256": (origin.sha256, sha256),
@@ -148,8 +154,8 @@ def _check(name: str, origin: Origin, path: Path, advance: Advance) -> None:
     for kind, (expected, got) in found.items():
         if expected is not None and got != expected:
             raise IntegrityError(
-                f"{visible(path, 1024)}: ingredient {name} has {kind} {got}; expected "
-                f"{expected}",
+                f"{visible(file.path, 1024)}: ingredient {name} has {kind} {got}; "
+                f"expected {expected}",
                 code="ingredient-digest",
                 hint="it is another file, or damaged: get it again",
             )

@@ -12,7 +12,7 @@ from release.architecture.modelspec import MODELSPEC, modelspec_of
 from release.convert.material import Material
 from release.convert.source import Source, SourceOptions, open_source
 from release.engine.plan import Ingredient
-from release.errors import TensorMismatchError
+from release.errors import TensorMismatchError, visible
 from release.formats.lora.checkpoint import LoraCheckpoint
 from release.formats.open import open_checkpoint
 from release.manifest import RecipeRecord
@@ -92,7 +92,8 @@ def open_ingredients(
 @contextmanager
 def _open_model(name: str, path: Path, options: SourceOptions) -> Iterator[Source]:
     with open_source(path, options) as source:
-        if _contents(source.checkpoint.tensors) is Contents.LORA:
+        is_known = source.architecture != "unknown"
+        if not is_known and _contents(source.checkpoint.tensors) is Contents.LORA:
             raise TensorMismatchError(
                 path,
                 f"is a LoRA; expected a model for {name}",
@@ -107,11 +108,11 @@ def _open_lora(name: str, path: Path, base: Source) -> LoraCheckpoint:
         return open_lora(path, base.checkpoint.tensors, architecture=base.architecture)
     except TensorMismatchError as error:
         with open_checkpoint(path) as checkpoint:
-            if _contents(checkpoint.tensors) is Contents.LORA:
+            if _contents(checkpoint.tensors) is not Contents.ALL_IN_ONE:
                 raise
         raise TensorMismatchError(
             path,
-            f"is no LoRA; expected one for lora({name})",
+            f"is a whole checkpoint; expected a LoRA for lora({name})",
             code="model-as-lora",
             hint=f"a model is named without lora(): {name}",
         ) from error
@@ -205,7 +206,7 @@ def _metadata(
         name: ingredient.checkpoint for name, ingredient in opened.ingredients.items()
     }
     titles = {
-        name: text.ingredients[name].title or checkpoint.path.name
+        name: text.ingredients[name].title or visible(checkpoint.path.name)
         for name, checkpoint in inputs.items()
     }
     parents = [
@@ -216,7 +217,7 @@ def _metadata(
         "format": "pt",
         **modelspec_of(base.architecture),
         **webui_metadata(_expression(text), parents),
-        f"{MODELSPEC}title": title,
+        f"{MODELSPEC}title": visible(title),
         f"{MODELSPEC}merged_from": ", ".join(titles[name] for name in sorted(titles)),
         RECIPE_KEY: recipe.canonical(),
         RECIPE_SHA256_KEY: recipe.sha256(),

@@ -43,10 +43,15 @@ def check_ingredients(
             check_sdxl(ingredients[name].checkpoint.path, shapes)
     reference = ingredients.get(recipe.keep or recipe.copy_from)
     if reference is not None:
+        expected = _computed(reference)
         for name in names:
-            _check_same_tensors(
-                reference, ingredients[name], may_lack=bool(recipe.keep)
-            )
+            if ingredients[name] is not reference:
+                _check_same_tensors(
+                    reference,
+                    expected,
+                    ingredients[name],
+                    may_lack=bool(recipe.keep),
+                )
 
 
 def result_tensors(
@@ -122,9 +127,13 @@ def _computed(ingredient: Ingredient) -> dict[str, TensorEntry]:
 
 
 def _check_same_tensors(
-    reference: Ingredient, ingredient: Ingredient, *, may_lack: bool
+    reference: Ingredient,
+    expected: Mapping[str, TensorEntry],
+    ingredient: Ingredient,
+    *,
+    may_lack: bool,
 ) -> None:
-    expected, found = _computed(reference), _computed(ingredient)
+    found = _computed(ingredient)
     if not may_lack:
         _refuse_missing(ingredient, expected.keys() - found.keys(), other=reference)
     _refuse_missing(reference, found.keys() - expected.keys(), other=ingredient)

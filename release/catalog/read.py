@@ -57,9 +57,7 @@ def parse_definition(text: str, *, origin: str) -> Definition:
     Raises:
         RecipeError: As `read_definition`.
     """
-    document = parse_toml(
-        text, origin=origin, code="definition-file", hint=_FILE_HINT
-    )
+    document = parse_toml(text, origin=origin, code="definition-file", hint=_FILE_HINT)
     try:
         definition = Definition.model_validate_json(
             json.dumps(document, default=_date_text), strict=True

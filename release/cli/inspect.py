@@ -9,7 +9,12 @@ from release.cli.app import session
 from release.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
-    from release.inspection.report import Inspection, MetadataEntry
+    from release.inspection.report import (
+        Inspection,
+        MetadataEntry,
+        PartReport,
+        PositionIds,
+    )
 
 _VALUE_LENGTH: Final = 60
 """Characters of a metadata value that are shown without --metadata."""
@@ -50,7 +55,7 @@ def inspect(
 ) -> None:
     """Say what a file is: its parts, dtypes, metadata and oddities.
 
-    Only the header is read, so it takes no time. Values of metadata that may not be
+    Only the header and a few kilobytes are read. Values of metadata that may not be
     meant for others, such as prompts and paths, are hidden unless --metadata is given.
 
     Example: krelease inspect model.safetensors
@@ -68,8 +73,6 @@ def inspect(
 
 
 def _document(found: "Inspection", *, whole: bool) -> dict[str, object]:
-    from dataclasses import asdict
-
     return {
         "path": str(found.path),
         "container": found.container,
@@ -82,28 +85,54 @@ def _document(found: "Inspection", *, whole: bool) -> dict[str, object]:
         "memory": dict(
             zip(("nbytes", "nbytes_at_16_bits"), _memory(found), strict=True)
         ),
-        "parts": [asdict(part) | {"part": part.part.value} for part in found.parts],
-        "layout": asdict(found.layout) if found.layout else None,
-        "prediction": asdict(found.prediction),
-        "position_ids": [asdict(each) for each in found.position_ids],
+        "parts": [_part(part) for part in found.parts],
+        "layout": {"name": found.layout.name, "title": found.layout.title}
+        if found.layout
+        else None,
+        "prediction": {
+            "kind": found.prediction.kind,
+            "source": found.prediction.source,
+            "zero_terminal_snr": found.prediction.zero_terminal_snr,
+        },
+        "position_ids": [_position_ids(each) for each in found.position_ids],
         "missing": list(found.missing),
         "missing_optional": list(found.missing_optional),
         "metadata": [_entry(entry, whole=whole) for entry in found.metadata],
         "findings": list(found.findings),
-        "advice": [asdict(each) for each in found.advice],
+        "advice": [
+            {"to": each.to, "nbytes": each.nbytes, "reason": each.reason}
+            for each in found.advice
+        ],
         "advice_note": found.advice_note,
     }
 
 
-def _entry(entry: "MetadataEntry", *, whole: bool) -> dict[str, object]:
-    from release.errors import visible
+def _part(part: "PartReport") -> dict[str, object]:
+    return {
+        "part": part.part.value,
+        "n_tensors": part.n_tensors,
+        "n_parameters": part.n_parameters,
+        "nbytes": part.nbytes,
+        "nbytes_at_16_bits": part.nbytes_at_16_bits,
+        "dtypes": dict(part.dtypes),
+    }
 
-    value: str | None = entry.value if whole else visible(entry.value)
+
+def _position_ids(found: "PositionIds") -> dict[str, object]:
+    return {
+        "name": found.name,
+        "dtype": found.dtype,
+        "is_right": found.is_right,
+        "detail": found.detail,
+    }
+
+
+def _entry(entry: "MetadataEntry", *, whole: bool) -> dict[str, object]:
     return {
         "key": entry.key,
         "n_characters": len(entry.value),
         "private": entry.private,
-        "value": None if entry.private and not whole else value,
+        "value": None if entry.private and not whole else entry.value,
     }
 
 

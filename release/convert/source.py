@@ -47,7 +47,6 @@ _COMPONENT_PREFIXES: Final = {
     "text_encoder_2": "conditioner.embedders.1.model.",
 }
 """What tells the parts of a single file, for tensors that single files do not have."""
-_PLAIN_LAYOUTS: Final = frozenset({"plain", "plain-fp8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +281,7 @@ def _known_name(name: str, architecture: str) -> str:
 
 
 def _single_file(folder: DiffusersFolder, layout: Layout) -> Source:
-    if layout.name not in _PLAIN_LAYOUTS:
+    if layout.is_scaled:
         raise TensorMismatchError(
             folder.path,
             f"is {layout.title}; expected weights without scales in a folder that "

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Final, Self
 
 from release.errors import (
     DtypeError,
@@ -24,6 +24,9 @@ from release.errors import (
 from release.formats.checkpoint import Checkpoint
 from release.formats.tensor import TensorEntry
 from release.numeric.dtype import Dtype
+
+_TRANSPOSED_NBYTES_MAX: Final = 64 * 2**20
+"""Bytes of a matrix that is transposed; the largest of real models has 7 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class AssembledCheckpoint:
     """The tensors of `base`, put together anew; see `Checkpoint`.
 
     `base` belongs to this object and is closed with it, also when this constructor
-    fails. Transposing keeps one whole tensor in memory at a time, everything else none.
+    fails. Transposing keeps one whole tensor of at most 64 MiB in memory at a time,
+    and twice that while it is turned; everything else keeps none.
 
     Attributes:
         path: As in `base`.
@@ -65,7 +69,8 @@ class AssembledCheckpoint:
         TensorMismatchError: `assembly-part`, a part that `base` lacks.
         DtypeError: `assembly-dtype`, parts of several dtypes, or elements that are not
             whole bytes and should be transposed.
-        ShapeError: `assembly-shape`, shapes that do not fit together.
+        ShapeError: `assembly-shape`, shapes that do not fit together; `assembly-size`,
+            a matrix that is too large to be transposed in memory.
     """
 
     def __init__(self, base: Checkpoint, tensors: Mapping[str, Assembly]) -> None:
@@ -176,6 +181,8 @@ def _entries(
         parts = _parts(base, name, assembly)
         _check_dtypes(base.path, name, parts, assembly)
         _check_shapes(base.path, name, parts, assembly)
+        if assembly.transposed:
+            _check_size(base.path, name, parts[0])
         end = begin + sum(part.nbytes for part in parts)
         dtype = parts[0].dtype if parts else Dtype.F32
         entries[name] = TensorEntry(name, dtype, assembly.shape, begin, end)
@@ -229,6 +236,17 @@ def _check_shapes(
             f"makes {how}{visible(list(assembly.shape))}",
             code="assembly-shape",
             hint="the checkpoint is damaged or of another architecture",
+        )
+
+
+def _check_size(path: Path, name: str, part: TensorEntry) -> None:
+    if part.nbytes > _TRANSPOSED_NBYTES_MAX:
+        raise ShapeError(
+            path,
+            f"{visible(name)} holds {part.nbytes:,} bytes and has to be transposed, "
+            f"expected at most {_TRANSPOSED_NBYTES_MAX:,}",
+            code="assembly-size",
+            hint="the checkpoint is crafted or of another architecture",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 
 from release.errors import visible
 from release.formats.header import TensorEntry, read_header
-from release.formats.input import InputFile
+from release.formats.input import InputFile, opened
 
 
 class Checkpoint(Protocol):
@@ -77,6 +77,10 @@ class Checkpoint(Protocol):
 class SafetensorsCheckpoint:
     """A checkpoint in one safetensors file.
 
+    Args:
+        source: The file; one that is already open belongs to this object from now on
+            and is closed with it, also when this constructor fails.
+
     Attributes:
         path: The file.
         files: The same, alone.
@@ -93,11 +97,11 @@ class SafetensorsCheckpoint:
         CheckpointError: As for `read_header`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.files = (path,)
+    def __init__(self, source: Path | InputFile) -> None:
+        self.file = opened(source)
+        self.path = self.file.path
+        self.files = (self.path,)
         self.container = "safetensors file"
-        self.file = InputFile(path)
         try:
             header = read_header(self.file)
         except BaseException:

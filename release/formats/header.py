@@ -35,12 +35,29 @@ _LENGTH_NBYTES: Final = 8
 _PROBE_NBYTES: Final = 64
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _LOOKALIKES: Final = (
-    (b"PK\x03\x04", "it is a zip archive, perhaps a PyTorch checkpoint"),
-    (b"\x80", "it looks like a pickle, which is never read"),
-    (b"<", "it looks like a web page: the download was an error page"),
-    (b"{", "it looks like plain JSON, perhaps an index or a configuration"),
-    (b"GGUF", "it is a GGUF file, which is not read"),
+    (
+        b"PK\x03\x04",
+        "is a zip archive, perhaps a PyTorch checkpoint",
+        "krelease convert makes a safetensors file of a PyTorch checkpoint",
+    ),
+    (
+        b"\x80",
+        "looks like a bare pickle",
+        "have its author save it again as safetensors, or with PyTorch 1.6 or later",
+    ),
+    (
+        b"<",
+        "looks like a web page",
+        "the download was an error page: download the file again",
+    ),
+    (
+        b"{",
+        "is a JSON file",
+        "name the weights: an index or a configuration holds none",
+    ),
+    (b"GGUF", "is a GGUF file", "GGUF is not read: look for a safetensors copy"),
 )
+"""First bytes, what a file is that begins so, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +130,8 @@ def _header_length(file: InputFile) -> int:
         )
     length = int.from_bytes(probe[:_LENGTH_NBYTES], "little")
     if length > HEADER_NBYTES_MAX:
-        raise HeaderError(
-            file.path,
-            f"header length is {length:,}, expected at most {HEADER_NBYTES_MAX:,}",
-            code="header-too-large",
-            hint=_lookalike(probe),
-        )
+        reason, hint = _too_large(probe, length)
+        raise HeaderError(file.path, reason, code="header-too-large", hint=hint)
     if _LENGTH_NBYTES + length > file.nbytes:
         raise HeaderError(
             file.path,
@@ -129,12 +142,15 @@ def _header_length(file: InputFile) -> int:
     return length
 
 
-def _lookalike(probe: bytes) -> str:
-    """Return what the file seems to be instead, from its first bytes."""
-    for magic, text in _LOOKALIKES:
+def _too_large(probe: bytes, length: int) -> tuple[str, str]:
+    """Return what the file seems to be instead, from its first bytes, and the hint."""
+    for magic, reason, hint in _LOOKALIKES:
         if probe.startswith(magic):
-            return f"this is not a safetensors file: {text}"
-    return f"this is not a safetensors file, or its start is damaged; {DAMAGED}"
+            return f"{reason}, expected a safetensors file", hint
+    return (
+        f"header length is {length:,}, expected at most {HEADER_NBYTES_MAX:,}",
+        f"this is not a safetensors file, or its start is damaged; {DAMAGED}",
+    )
 
 
 def _size_warnings(length: int, n_tensors: int) -> tuple[str, ...]:

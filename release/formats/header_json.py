@@ -12,8 +12,6 @@ from release.formats.hints import DAMAGED, FAULTY_WRITER
 from release.formats.json_text import Json, JsonFaultError, parse_json_object
 from release.formats.limits import PADDING_NBYTES_WARN, TENSORS_MAX
 
-__all__ = ["Json", "parse_header_json", "too_many_tensors"]
-
 _OBJECTS_MAX: Final = TENSORS_MAX + 2
 """An object for every tensor, one for all of them, one for the metadata."""
 

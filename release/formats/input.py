@@ -151,6 +151,15 @@ class InputFile:
         )
 
 
+def opened(source: Path | InputFile) -> InputFile:
+    """Return `source` open; a file that is so already is taken over as it is.
+
+    Raises:
+        InputError: As for `InputFile`.
+    """
+    return source if isinstance(source, InputFile) else InputFile(source)
+
+
 def _open_regular(path: Path) -> int:
     """Return a descriptor of the regular file at `path`.
 

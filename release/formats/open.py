@@ -41,11 +41,12 @@ def open_checkpoint(path: Path, *, stub_globals: bool = False) -> Checkpoint:
         path = _only_one_in(path)
     if is_index_name(path.name) or is_shard_name(path.name):
         return ShardedCheckpoint(path)
-    if _is_pickled(path):
+    file, is_pickled = _open_sniffed(path)
+    if is_pickled:
         from release.formats.pickled.checkpoint import PickledCheckpoint
 
-        return PickledCheckpoint(path, stub_globals=stub_globals)
-    return SafetensorsCheckpoint(path)
+        return PickledCheckpoint(file, stub_globals=stub_globals)
+    return SafetensorsCheckpoint(file)
 
 
 def _only_one_in(folder: Path) -> Path:
@@ -86,18 +87,24 @@ def open_safetensors(path: Path) -> SafetensorsCheckpoint:
         InputError: `pickled-checkpoint` for a pickled file; as for `InputFile`.
         CheckpointError: As for `read_header`.
     """
-    if _is_pickled(path):
+    file, is_pickled = _open_sniffed(path)
+    if is_pickled:
+        file.close()
         raise InputError(
             path,
             "is a pickled checkpoint, expected a .safetensors file",
             code="pickled-checkpoint",
             hint="krelease convert makes a safetensors file of it",
         )
-    return SafetensorsCheckpoint(path)
+    return SafetensorsCheckpoint(file)
 
 
-def _is_pickled(path: Path) -> bool:
-    """Return whether the file is named as a pickled one, or begins like PyTorch's."""
-    with InputFile(path) as file:
+def _open_sniffed(path: Path) -> tuple[InputFile, bool]:
+    """Return the file, open, and whether it is a pickled one by its name or start."""
+    file = InputFile(path)
+    try:
         begin = file.read(0, min(len(ZIP_MAGIC), file.nbytes))
-    return path.suffix.lower() in _PICKLED_SUFFIXES or begin == ZIP_MAGIC
+    except BaseException:
+        file.close()
+        raise
+    return file, path.suffix.lower() in _PICKLED_SUFFIXES or begin == ZIP_MAGIC

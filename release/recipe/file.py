@@ -22,7 +22,6 @@ from = "rev2"
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Literal
@@ -36,7 +35,7 @@ from pydantic import (
 )
 
 from release.errors import RecipeError, visible
-from release.formats.toml_text import read_toml_text
+from release.formats.toml_text import parse_toml, read_toml_text
 from release.recipe.conventions import DEFAULT_CONVENTION
 from release.recipe.fold import fold
 from release.recipe.patterns import MEANINGS, Line, Name, Sha256Hex
@@ -124,14 +123,11 @@ def parse_recipe(text: str, *, origin: str) -> RecipeText:
     Raises:
         RecipeError: As `read_recipe`.
     """
+    document = parse_toml(text, origin=origin, code="recipe-file", hint=FILE_HINT)
     try:
-        document = json.dumps(tomllib.loads(text), default=str)
-    except RecursionError as error:
-        raise _file_error(origin, "is nested too deeply") from error
-    except ValueError as error:
-        raise _file_error(origin, f"is not TOML: {visible(error)}") from error
-    try:
-        read = _Document.model_validate_json(document, strict=True)
+        read = _Document.model_validate_json(
+            json.dumps(document, default=str), strict=True
+        )
     except ValidationError as error:
         problems = problems_of(error, _Document, meanings=_MEANINGS)
         hint = "krelease recipe --help shows what is in a recipe file"
@@ -181,10 +177,4 @@ def _origin(ingredient: _Ingredient) -> Origin:
         sha256=ingredient.sha256,
         xxh3=ingredient.xxh3,
         autov2=ingredient.autov2,
-    )
-
-
-def _file_error(origin: str, reason: str) -> RecipeError:
-    return RecipeError(
-        f"{visible(origin, 1024)}: {reason}", code="recipe-file", hint=FILE_HINT
     )

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from release.errors import RecipeError, first_names, visible
+from release.formats.toml_text import value_text
 from release.recipe.names import suggestion
-
-_SHOWN: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,26 +81,12 @@ def _sentence(
     if kind == "extra_forbidden":
         allowed = _allowed_keys(root, location[:-1])
         return f"unknown key; {suggestion(str(location[-1]), allowed)}"
-    got = _shown(found["input"])
+    got = value_text(found["input"])
     if kind == "string_pattern_mismatch":
         pattern = found["ctx"]["pattern"]
         return f"got {got}, expected {meanings.get(pattern, pattern)}"
     rule = message.removeprefix("Input should be ")
     return f"got {got}, expected {rule}" if rule != message else f"got {got}: {message}"
-
-
-def _shown(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return f"'{visible(value, _SHOWN)}'"
-        case dict():
-            return "a table"
-        case list():
-            return f"a list of {len(value)}"
-        case _:
-            return visible(value, _SHOWN)
 
 
 def _allowed_keys(root: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from release.architecture.sdxl import Component
-from release.errors import RecipeError, visible
+from release.errors import visible
 from release.formats.toml_text import parse_toml, read_toml_text
 from release.numeric.dtype import Dtype
 from release.recipe.names import suggestion
@@ -137,8 +137,3 @@ def _members(table: Table, key: str, words: type[_Word]) -> frozenset[_Word]:
             reason = f"got '{visible(name, 60)}', expected of {', '.join(known)}"
             raise table.refusal(key, reason, hint=suggestion(name[:64], known))
     return frozenset(known[name] for name in named) or frozenset(words)
-
-
-def _not_toml(origin: str, reason: str) -> RecipeError:
-    message = f"{visible(origin, 1024)}: {reason}"
-    return RecipeError(message, code="rules-file", hint=RULES_HINT)

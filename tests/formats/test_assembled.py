@@ -1,5 +1,7 @@
 """The same values under other names and shapes."""
 
+import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -196,3 +198,29 @@ def test_elements_of_four_bits_are_not_transposed(tmp_path):
         )
 
     assert caught.value.code == "assembly-dtype"
+
+
+def transposed(folder, rows):
+    """A matrix of `rows` times 16 KiB, all hole, seen transposed."""
+    nbytes = rows * 4096 * 4
+    entry = {"dtype": "F32", "shape": [rows, 4096], "data_offsets": [0, nbytes]}
+    header = json.dumps({"x": entry}).encode()
+    path = folder / "large.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + nbytes)
+    assembly = Assembly(("x",), (4096, rows), transposed=True)
+    return AssembledCheckpoint(SafetensorsCheckpoint(path), {"t": assembly})
+
+
+def test_matrix_of_64_mib_is_transposed(tmp_path):
+    with transposed(tmp_path, 4096) as checkpoint:
+        assert checkpoint.tensors["t"].nbytes == 64 * 2**20
+
+
+def test_larger_matrix_is_not_taken_into_memory(tmp_path):
+    with pytest.raises(ShapeError) as caught:
+        transposed(tmp_path, 4097)
+
+    assert caught.value.code == "assembly-size"
+    assert "t holds 67,125,248 bytes" in str(caught.value)
+    assert "at most 67,108,864" in str(caught.value)

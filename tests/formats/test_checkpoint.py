@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from release.errors import CheckpointError, HeaderError, InputError
+from release.errors import CheckpointError, InputError
 from release.formats.open import open_checkpoint, open_safetensors
 from release.formats.pickled.checkpoint import PickledCheckpoint
 from release.numeric.dtype import Dtype
@@ -140,6 +140,28 @@ def test_stubs_are_asked_for_by_name(tmp_path):
         assert list(checkpoint.tensors) == ["w"]
 
 
+@pytest.mark.parametrize(
+    ("open_it", "name"),
+    [
+        (open_checkpoint, "model.safetensors"),
+        (open_checkpoint, "m.ckpt"),
+        (open_safetensors, "model.safetensors"),
+    ],
+)
+def test_what_was_sniffed_is_what_is_read_since_the_file_is_opened_once(
+    path, tmp_path, monkeypatch, open_it, name
+):
+    torch.save({"w": torch.arange(3.0)}, tmp_path / "m.ckpt")
+    opens, real = [], os.open
+    monkeypatch.setattr(
+        os, "open", lambda file, *rest: opens.append(file) or real(file, *rest)
+    )
+
+    open_it(path.with_name(name)).close()
+
+    assert opens.count(path.with_name(name)) == 1
+
+
 @pytest.mark.parametrize("name", ["m.ckpt", "m.safetensors"])
 def test_pickled_file_is_refused_where_one_safetensors_file_is_needed(tmp_path, name):
     torch.save({"w": torch.arange(3.0)}, tmp_path / name)
@@ -175,12 +197,14 @@ def test_folder_is_not_a_checkpoint(tmp_path):
     assert caught.value.code == "not-a-file"
 
 
-def test_refused_file_is_closed(tmp_path):
-    path = tmp_path / "model.safetensors"
+@pytest.mark.parametrize("open_it", [open_checkpoint, open_safetensors])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
+def test_refused_file_is_closed(tmp_path, name, open_it):
+    path = tmp_path / name
     path.write_bytes(bytes(100))
     before = len(list(Path("/proc/self/fd").iterdir()))
 
-    with pytest.raises(HeaderError):
-        open_checkpoint(path)
+    with pytest.raises(CheckpointError):
+        open_it(path)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -460,11 +460,22 @@ def test_every_truncation_of_a_file_is_refused(tmp_path):
         (b"\x80\x02}q\x00X\x05\x00\x00\x00model", "pickle"),
         (b'{"weight_map": {}}', "JSON"),
         (b"GGUF\x03\0\0\0" + b"\xff" * 8, "GGUF"),
-        (b"\xff" * 20, "damaged"),
     ],
 )
-def test_hint_names_what_the_file_is_instead(tmp_path, content, word):
-    assert word in refused(tmp_path, content).hint
+def test_message_names_what_the_file_is_instead(tmp_path, content, word):
+    error = refused(tmp_path, content)
+
+    assert word in error.reason
+    assert error.reason.endswith(", expected a safetensors file")
+    assert not any(character.isdigit() for character in error.reason)
+    assert error.hint
+
+
+def test_start_that_is_nothing_known_is_told_by_its_number(tmp_path):
+    error = refused(tmp_path, b"\xff" * 20)
+
+    assert error.reason.startswith("header length is 18,446,744,073,709,551,615, ")
+    assert "damaged" in error.hint
 
 
 def test_truncation_names_the_tensor_and_the_next_step(tmp_path):

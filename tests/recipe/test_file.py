@@ -154,7 +154,7 @@ def test_error_in_an_expression_keeps_its_code_and_place(write) -> None:
     ("content", "words"),
     [
         (b"[recipe", "is not TOML"),
-        (b"[recipe]\nschema = " + b"9" * 5000, "is not TOML"),
+        (b"[recipe]\nschema = " + b"9" * 5000, "holds an integer of more than 64 bits"),
         (b'a = "\xff"', "is not UTF-8 at byte 5"),
         (b"a = " + b"[" * 20000, "is nested too deeply"),
         (b"#" * (2**20 + 1), "is over 1,048,576 bytes"),

@@ -14,8 +14,8 @@ from typing import Final
 
 from release.errors import CheckpointError, ValueRangeError, visible
 from release.formats.checkpoint import Checkpoint
-from release.formats.header_json import Json
 from release.formats.hints import DAMAGED
+from release.formats.json_text import Json
 from release.formats.layouts.strict_json import parse_object
 from release.formats.lora.families import WeightChange
 from release.formats.lora.roles import Role

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 from release.errors import visible
-from release.formats.input import InputFile
+from release.formats.input import InputFile, opened
 from release.formats.pickled.gather import Gatherer
 from release.formats.pickled.isolation import read_plan
 from release.formats.pickled.records import VerifiedRecords
@@ -27,7 +27,8 @@ class PickledCheckpoint:
     record is verified while its tensor is read, or by `check_unchanged`.
 
     Args:
-        path: The file.
+        source: The file; one that is already open belongs to this object from now on
+            and is closed with it, also when this constructor fails.
         stub_globals: Leave out what Lightning and NumPy have put beside the state dict,
             instead of refusing the file.
 
@@ -45,11 +46,11 @@ class PickledCheckpoint:
         CheckpointError: The file is refused; `code` says why.
     """
 
-    def __init__(self, path: Path, *, stub_globals: bool = False) -> None:
-        self.path = path
-        self.files = (path,)
+    def __init__(self, source: Path | InputFile, *, stub_globals: bool = False) -> None:
+        self._file = opened(source)
+        self.path = self._file.path
+        self.files = (self.path,)
         self.container = "PyTorch file"
-        self._file = InputFile(path)
         try:
             plan = read_plan(self._file, stub_globals=stub_globals)
             self._file.check_unchanged()
@@ -59,7 +60,7 @@ class PickledCheckpoint:
         self.metadata: Mapping[str, str] = MappingProxyType({})
         self.tensors: Mapping[str, TensorEntry] = MappingProxyType(_entries(plan.views))
         self.nbytes = self._file.nbytes
-        self.warnings = (*_name_warning(path), *plan.warnings)
+        self.warnings = (*_name_warning(self.path), *plan.warnings)
         self._views = {view.name: view for view in plan.views}
         self._is_big_endian = plan.is_big_endian
         self._records = VerifiedRecords(self._file, plan)

@@ -1,7 +1,7 @@
 """Tensors that are not one range of their record: transposed, strided, expanded.
 
 The bytes that such a view spans are held in memory, of one tensor at a time, and every
-reading picks its elements from them.
+reading picks its elements from them. `check_view` has bounded them.
 """
 
 import threading

@@ -3,13 +3,16 @@
 A file that drives the child out of memory, time or its mind costs the child only.
 """
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from release.errors import visible
 from release.formats.input import InputFile
 from release.formats.pickled.child import STUB_GLOBALS, cpu_seconds
 from release.formats.pickled.faults import RefusedError, error_for
@@ -26,6 +29,10 @@ _PROGRAM: Final = (
 
 _WAIT_FACTOR: Final = 5
 """Real time against processor time: a slow disk is no fault of the file."""
+
+_COMPLAINT_NBYTES_MAX: Final = 2**16
+_COMPLAINT_LENGTH_MAX: Final = 200
+"""Characters of the child's last words that are shown."""
 
 
 def read_plan(file: InputFile, *, stub_globals: bool) -> Plan:
@@ -47,31 +54,46 @@ def read_plan(file: InputFile, *, stub_globals: bool) -> Plan:
 
 
 def _ask(file: InputFile, *, stub_globals: bool) -> bytes:
+    complaints = _Complaints()
+    try:
+        process = _start(file, complaints.write_end, stub_globals=stub_globals)
+        raw = _answer(process, file.nbytes)
+        _check_end(process.returncode, complaints)
+    finally:
+        complaints.close()
+    return raw
+
+
+def _start(
+    file: InputFile, complaints: int, *, stub_globals: bool
+) -> "subprocess.Popen[bytes]":
     arguments = [STUB_GLOBALS] if stub_globals else []
     try:
-        process = subprocess.Popen(  # noqa: S603 - a program of our own
+        return subprocess.Popen(  # noqa: S603 - a program of our own
             # Isolated, and without the site packages and their start-up code.
             [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_ROOT), *arguments],
             stdin=file.fileno(),
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=complaints,
             process_group=0,  # a Ctrl-C is for us, and we end the child
         )
     except OSError as error:
         raise RefusedError(
             "pickle-reader", f"Python cannot be started: {error.strerror}"
         ) from error
-    deadline = threading.Timer(_WAIT_FACTOR * cpu_seconds(file.nbytes), process.kill)
+
+
+def _answer(process: "subprocess.Popen[bytes]", file_nbytes: int) -> bytes:
+    """Return what the child writes, which has ended afterwards."""
+    deadline = threading.Timer(_WAIT_FACTOR * cpu_seconds(file_nbytes), process.kill)
     deadline.daemon = True
     with process:
         try:
             deadline.start()
-            raw = _read(process)
+            return _read(process)
         finally:
             deadline.cancel()
             process.kill()
-    _check_end(process.returncode)
-    return raw
 
 
 def _read(process: "subprocess.Popen[bytes]") -> bytes:
@@ -87,7 +109,35 @@ def _read(process: "subprocess.Popen[bytes]") -> bytes:
     return raw
 
 
-def _check_end(status: int) -> None:
+class _Complaints:
+    """A pipe for what the child says when it fails.
+
+    Neither end blocks: a child that says more than fits in is not held up by it.
+
+    Attributes:
+        write_end: The descriptor for the child.
+    """
+
+    def __init__(self) -> None:
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        os.set_blocking(self.write_end, False)
+
+    def last_line(self) -> str:
+        """Return the last line that is not blank, cut and safe for a terminal."""
+        raw = b""
+        with suppress(BlockingIOError):
+            raw = os.read(self._read_end, _COMPLAINT_NBYTES_MAX)
+        lines = raw.decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return visible(said[-1], _COMPLAINT_LENGTH_MAX) if said else ""
+
+    def close(self) -> None:
+        os.close(self._read_end)
+        os.close(self.write_end)
+
+
+def _check_end(status: int, complaints: _Complaints) -> None:
     if status < 0:
         try:
             name = signal.Signals(-status).name
@@ -99,6 +149,9 @@ def _check_end(status: int) -> None:
             f"more time or memory than a checkpoint needs",
         )
     if status > 0:
+        said = complaints.last_line()
         raise RefusedError(
-            "pickle-reader", f"the process that reads the pickle ended with {status}"
+            "pickle-reader",
+            f"the process that reads the pickle ended with {status}"
+            + (f": {said}" if said else ""),
         )

@@ -16,7 +16,8 @@ from release.numeric.dtype import Dtype
 
 _GATHERED_RANK_MAX: Final = 32
 """Dimensions that remain after joining; what NumPy can index."""
-_GATHERED_NBYTES_MAX: Final = 2 * 2**30
+_GATHERED_NBYTES_MAX: Final = 256 * 2**20
+"""Bytes that a tensor may spread over if they have to be in memory together."""
 _AMPLIFICATION_MAX: Final = 4
 _AMPLIFICATION_FLOOR: Final = 64 * 2**10
 
@@ -135,8 +136,8 @@ def check_view(view: View, record_nbytes: int) -> None:
         raise _refusal(
             "resource-limit",
             view.name,
-            f"is not contiguous and spread over {end - begin:,} bytes, "
-            f"expected at most {_GATHERED_NBYTES_MAX:,}",
+            f"is not contiguous and spread over {end - begin:,} bytes, expected at "
+            f"most {_GATHERED_NBYTES_MAX:,}, which have to be in memory together",
             "structure",
         )
 

@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Final, TypeAlias
 
-from release.errors import HeaderError, RecipeError, first_names, visible
-from release.formats.header_json import parse_header_json
+from release.errors import RecipeError, first_names, visible
+from release.formats.json_text import JsonFaultError, parse_json_object
 
 TEXT_NBYTES_MAX: Final = 1024 * 1024
 """Bytes of one foreign recipe; real ones have a few thousand."""
@@ -52,15 +51,13 @@ def read_object(text: str, *, place: str) -> dict[str, Value]:
     check_size(text, place=place)
     raw = text.encode("utf-8", "surrogatepass")
     try:
-        # The reader of headers refuses whatever parsers differ on; the second pass
+        # The strict reader refuses whatever parsers differ on; the second pass
         # only keeps the numbers as they are written.
-        parse_header_json(Path(place), raw)
-    except HeaderError as error:
+        parse_json_object(raw)
+    except JsonFaultError as fault:
         raise RecipeError(
-            f"{place}: {error.reason.removeprefix('header ')}",
-            code="import-json",
-            hint=_DAMAGED,
-        ) from error
+            f"{place}: {fault.reason}", code="import-json", hint=_DAMAGED
+        ) from fault
     members: dict[str, Value] = json.loads(raw, parse_float=Decimal, parse_int=Decimal)
     return members
 

@@ -8,11 +8,10 @@ Source:
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from release.errors import HeaderError, visible
-from release.formats.header_json import Json, parse_header_json
+from release.errors import visible
+from release.formats.json_text import Json, JsonFaultError, parse_json_object
 from release.recipe.imports.embedded import MODELS_KEY, RECIPE_KEY
 from release.recipe.imports.imported import last_part
 
@@ -123,12 +122,9 @@ def _object(text: str | None) -> dict[str, Json] | None:
     if not text or len(text) > 16 * MODELS_NBYTES_MAX:
         return None
     try:
-        members, _ = parse_header_json(
-            Path("metadata"), text.encode("utf-8", "surrogatepass")
-        )
-    except HeaderError:
+        return parse_json_object(text.encode("utf-8", "surrogatepass"))
+    except JsonFaultError:
         return None
-    return members
 
 
 def _text(value: Json) -> str:

@@ -210,6 +210,19 @@ def test_lokr_of_products_is_divided_by_their_rank(kit, stored, draw, to_values)
     assert_rounded(found, kron(w1a @ w1b, w2a @ w2b) * 2.0)
 
 
+def test_lokr_of_a_product_and_a_whole_half(kit, stored, draw, to_values):
+    factors = {
+        "m.lokr_w1_a": stored(draw((4, 3))),
+        "m.lokr_w1_b": stored(draw((3, 2))),
+        "m.lokr_w2": stored(draw((6, 5))),
+    }
+
+    found = kit.change({**factors, "m.alpha": np.array(6.0, "<f4")}, (24, 10))
+
+    w1a, w1b, w2 = (to_values(array) for array in factors.values())
+    assert_rounded(found, kron(w1a @ w1b, w2) * 2.0)
+
+
 def test_lokr_of_a_convolution(kit, draw, to_values):
     factors = {
         "m.lokr_w1": draw((4, 2)).astype("<f2"),

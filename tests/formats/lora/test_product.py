@@ -12,11 +12,6 @@ F16 = (11, -24)
 F32 = (24, -149)
 
 
-def rounded_to(values, bits):
-    mantissa, exponent = np.frexp(values)
-    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
-
-
 def factors(rank, form, *, spread, seed=1):
     """Return factors whose magnitudes spread over a range of binary exponents."""
     random = np.random.default_rng(seed)
@@ -103,6 +98,26 @@ def test_zero_is_positive_whatever_its_terms():
     found = whole(left, right, F16)
 
     assert not np.signbit(found).any()
+
+
+def test_negative_zero_of_a_library_becomes_positive(monkeypatch):
+    monkeypatch.setattr(np, "matmul", lambda *_, out: out.fill(-0.0))
+
+    for form in (F16, F32):
+        found = whole(*factors(4, form, spread=30), form)
+        assert not np.signbit(found).any()
+
+
+@pytest.mark.parametrize("rank", [64, 96, 128])
+def test_sums_of_the_greatest_size_are_exact_in_every_order(rank):
+    random = np.random.default_rng(11)
+    left = random.uniform(0.75, 1.0, (40, rank)).astype(np.float32).astype(float)
+    right = random.uniform(0.75, 1.0, (rank, 40)).astype(np.float32).astype(float)
+    expected = whole(left, right, F32)
+
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(rank)
+        assert whole(left[:, order], right[order], F32).tobytes() == expected.tobytes()
 
 
 def test_factors_of_zeros_make_zero():

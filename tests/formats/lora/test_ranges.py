@@ -1,5 +1,6 @@
 """Any range of a change, read on any thread, holds the same bytes."""
 
+import sys
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,15 @@ def test_ranges_of_bytes_are_those_of_the_whole(kit, lora, name, block, monkeypa
         assert bytes(buffer) == whole[start:stop]
 
 
+@pytest.fixture
+def often_switching():
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("often_switching")
 @pytest.mark.parametrize("n_threads", [2, 8])
 def test_threads_read_the_same_bytes(kit, lora, n_threads):
     expected = {name: kit.whole(lora, name).tobytes() for name in MODEL}
@@ -102,6 +112,24 @@ def test_threads_read_the_same_bytes(kit, lora, n_threads):
             assert found == expected
 
 
+def test_every_thread_keeps_the_factors_of_its_own_tensor(kit, lora, monkeypatch):
+    prepared = []
+    prepare = lora_checkpoint._prepare
+    monkeypatch.setattr(
+        lora_checkpoint,
+        "_prepare",
+        lambda base, target: prepared.append(target) or prepare(base, target),
+    )
+
+    with ThreadPoolExecutor(1) as other:
+        kit.whole(lora, "lora")
+        other.submit(kit.whole, lora, "full").result()
+        kit.whole(lora, "lora")
+        other.submit(kit.whole, lora, "full").result()
+
+    assert [target.entry.name for target in prepared] == ["lora", "full"]
+
+
 def test_empty_range_reads_nothing(lora):
     lora.read_into(lora.tensors["lora"], 8, memoryview(bytearray()))
 
@@ -117,12 +145,12 @@ def test_range_that_leaves_the_tensor_is_refused(lora, offset, count):
 def test_large_change_is_never_in_memory(kit):
     up, down = np.ones((4096, 2), "<f2"), np.ones((2, 4096), "<f2")
     tensors = {"m.lora_up.weight": up, "m.lora_down.weight": down}
-    buffer = memoryview(bytearray(2**20))
+    buffer = memoryview(bytearray(2**24))
 
     with kit.open(tensors, {"w.weight": (4096, 4096)}) as lora:
         entry = lora.tensors["w.weight"]
         tracemalloc.start()
-        for start in range(0, entry.nbytes, 4 * len(buffer)):
+        for start in range(0, entry.nbytes, len(buffer)):
             lora.read_into(entry, start + 4, buffer[: entry.nbytes - start - 4])
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

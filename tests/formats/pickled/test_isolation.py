@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -51,26 +50,18 @@ def plan_of(path):
         return isolation.read_plan(file, stub_globals=False)
 
 
-def test_child_loads_nothing_heavy(good):
+def test_child_loads_nothing_heavy_and_little_at_all(good):
     show = "; print('', *sys.modules, file=sys.stderr)"
 
     done = run_child(good, isolation._PROGRAM + show)
 
+    modules = {name.split(".")[0] for name in done.stderr.split()}
     assert done.returncode == 0
     assert '"views":[["w","F32"' in done.stdout
-    assert not HEAVY & {name.split(".")[0] for name in done.stderr.split()}
-
-
-def test_child_starts_quickly(good):
-    run_child(good, isolation._PROGRAM)
-    seconds = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        run_child(good, isolation._PROGRAM)
-        seconds.append(time.perf_counter() - begin)
-
-    # 0.04 s on a machine that does nothing else; the bound allows for one that does.
-    assert min(seconds) < 0.3
+    assert "release" in modules
+    assert not HEAVY & modules
+    # What makes it start at once, on a machine that does something else, too.
+    assert len(modules) < 120
 
 
 def test_child_finds_its_code_wherever_the_package_lies(good, tmp_path, monkeypatch):
@@ -131,7 +122,31 @@ DEATHS = {
         "SIG",
     ),
     "broken memory": ("import os; os.kill(os.getpid(), 11)", "resource-limit", "SEGV"),
-    "failing": ("raise ValueError", "pickle-reader", "ended with 1"),
+    "failing": (
+        "raise ValueError('of its own')",
+        "pickle-reader",
+        "ended with 1: ValueError: of its own",
+    ),
+    "failing without a word": (
+        "raise SystemExit(3)",
+        "pickle-reader",
+        "reads the pickle ended with 3",
+    ),
+    "failing in colours": (
+        r"import os; os.write(2, b'\x1b[31m\xff\n \n'); raise SystemExit(3)",
+        "pickle-reader",
+        "ended with 3: \\u001b[31m\ufffd",
+    ),
+    "failing with many words": (
+        "raise ValueError('x' * 300)",
+        "pickle-reader",
+        "x" * 188 + "… (112 more)",
+    ),
+    "failing without an end": (
+        "import sys\nfor _ in range(99): sys.stderr.write('y' * 2**20)",
+        "pickle-reader",
+        "ended with 120: " + "y" * 200 + "… (",
+    ),
     "silent": ("pass", "pickle-reader", "not JSON"),
     "babbling": ("print('hello')", "pickle-reader", "not JSON"),
     "endless": (

@@ -115,7 +115,7 @@ def test_every_fault_has_a_next_step_that_is_safe():
 
 
 SPREAD = {
-    "beyond two GiB": (((2, 2**31), (4, 1)), "resource-limit"),
+    "beyond 256 MiB": (((2, 2**28), (2, 2)), "resource-limit"),
     "in more dimensions than NumPy has": (((2, 2),) * 33, "rank"),
 }
 
@@ -129,6 +129,10 @@ def test_view_that_cannot_be_gathered_is_refused(case):
         check_view(View("w", Dtype.U8, shape, 0, 0, dims), 2**33)
 
     assert caught.value.code == code
+
+
+def test_view_that_spreads_over_256_mib_can_be_gathered():
+    check_view(View("w", Dtype.U8, (2, 2), 0, 0, ((2, 2**28 - 3), (2, 2))), 2**33)
 
 
 @pytest.mark.parametrize(

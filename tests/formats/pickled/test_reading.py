@@ -232,15 +232,38 @@ def test_parts_that_overlap_leave_nothing_to_read_again(two, opened, counted):
     assert sum(counted) == 24 + 24 + 100
 
 
-def test_records_read_backwards_or_twice_are_verified(two, opened):
+BACK_AND_FORTH = (*range(36, -4, -4), *range(0, 40, 4), 2, 11)
+
+
+def test_records_read_backwards_or_twice_are_verified_without_another_reading(
+    two, opened, counted
+):
     content, _, _ = two
     checkpoint = opened(content)
     entry = checkpoint.tensors["c"]
 
-    for offset in (*range(36, -4, -4), *range(0, 40, 4), 2, 11):
-        checkpoint.read_into(entry, offset, memoryview(bytearray(4)))
-
+    for offset in BACK_AND_FORTH:
+        part = bytearray(4)
+        checkpoint.read_into(entry, offset, memoryview(part))
+        assert part == bytes(range(200 + offset, 204 + offset))
     checkpoint.check_unchanged()
+
+    assert sum(counted) == 4 * len(BACK_AND_FORTH) + 100
+
+
+def test_damage_is_found_in_whatever_order_a_record_is_read(two, opened):
+    content, _, begin = two
+    checkpoint = opened(damaged(content, begin + 38))
+    entry = checkpoint.tensors["c"]
+
+    def read_all():
+        for offset in BACK_AND_FORTH:
+            checkpoint.read_into(entry, offset, memoryview(bytearray(4)))
+
+    with pytest.raises(CheckpointError, match="data of c: CRC-32") as caught:
+        read_all()
+
+    assert caught.value.code == "crc"
 
 
 def test_record_without_a_crc_is_read_with_a_warning(kit, opened, data_of):

@@ -25,8 +25,10 @@ _COMFY_UNET: Final = "diffusion_model."
 _FLAT_UNET: Final = "lora_unet_"
 _MODEL: Final = "text_model."
 """Left out of the names by transformers since 5.6."""
-_PARAMETERS: Final = (".weight", ".bias")
+_WEIGHT: Final = ".weight"
+_PARAMETERS: Final = (_WEIGHT, ".bias")
 _TRANSPOSED: Final = ".text_projection"
+_EMBEDDINGS: Final = ".embeddings."
 _ATTENTION: Final = (".to_q", ".to_k", ".to_v")
 _ATTENTION_OUT: Final = ".to_out.0"
 _FLAT_PREFIXES: Final = {
@@ -39,6 +41,8 @@ _FLAT_PREFIXES: Final = {
     "sd2": {"unet": _FLAT_UNET, "text_encoder": "lora_te_"},
 }
 """What stands for a folder's component in kohya's names; VAEs are not trained."""
+_DIFFUSERS_SPELT: Final = ("sd1", "sd2")
+"""Architectures whose U-Net kohya's trainer builds as diffusers does."""
 
 
 def lora_names(tensors: Iterable[str], architecture: str) -> Names:
@@ -58,6 +62,37 @@ def lora_names(tensors: Iterable[str], architecture: str) -> Names:
         for name, place in _spellings(tensor, architecture):
             found.setdefault(name, {})[place] = None
     return {name: tuple(places) for name, places in found.items()}
+
+
+def trained_names(tensor: str, architecture: str) -> tuple[str, ...]:
+    """Return what kohya's trainer calls the modules whose weight a tensor is.
+
+    Of the spellings that `lora_names` reads, that which programs without diffusers know
+    as well: for SDXL the path in a single file, for SD1 and SD2 that of diffusers.
+
+    Args:
+        tensor: Name in a single file.
+        architecture: As `release.architecture.sdxl.detect` gives it.
+
+    Returns:
+        One name for each of the equal parts, along dimension 0, that the tensor is
+        stacked of; none if it is no weight of a U-Net or text encoder, or is a table of
+        embeddings or stored transposed.
+    """
+    if tensor.startswith(_UNET) and architecture not in _DIFFUSERS_SPELT:
+        if not tensor.endswith(_WEIGHT):
+            return ()
+        return (_module(_FLAT_UNET, tensor.removeprefix(_UNET)),)
+    if architecture not in FORMS or tensor.endswith(_TRANSPOSED):
+        return ()
+    return tuple(
+        _module(_FLAT_PREFIXES[architecture][component], inner)
+        for part in folder_names(tensor, architecture)
+        for component, _, inner in (part.partition("/"),)
+        if component in _FLAT_PREFIXES[architecture]
+        and inner.endswith(_WEIGHT)
+        and _EMBEDDINGS not in inner
+    )
 
 
 def _spellings(tensor: str, architecture: str) -> Iterator[tuple[str, Place]]:
@@ -100,6 +135,10 @@ def _flat(prefix: str, name: str) -> str:
     """Return the name of a parameter with its module's dots as underscores."""
     module, _, parameter = name.rpartition(".")
     return f"{prefix}{module.replace('.', '_')}.{parameter}"
+
+
+def _module(prefix: str, weight: str) -> str:
+    return _flat(prefix, weight).removesuffix(_WEIGHT)
 
 
 def _processor_name(name: str) -> str:

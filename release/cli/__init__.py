@@ -11,6 +11,7 @@ try:
     from release.cli.blocks import blocks
     from release.cli.build import build
     from release.cli.convert import convert
+    from release.cli.extract import extract
     from release.cli.inspect import inspect
     from release.cli.merge import merge
     from release.cli.presets import presets
@@ -26,6 +27,7 @@ except KeyboardInterrupt:
 app.command()(publish)
 app.command()(build)
 app.command()(merge)
+app.command()(extract)
 app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)

@@ -11,6 +11,7 @@ PLAIN = (
     "publish",
     "build",
     "merge",
+    "extract",
     "convert",
     "inspect",
     "blocks",
@@ -65,7 +66,9 @@ def test_every_command_offers_json_and_quiet(krelease, command):
     assert "-q, --quiet" in out
 
 
-@pytest.mark.parametrize("command", ["publish", "build", "convert", "verify"])
+@pytest.mark.parametrize(
+    "command", ["publish", "build", "convert", "extract", "verify"]
+)
 def test_everything_that_computes_takes_threads(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")
 
@@ -73,7 +76,7 @@ def test_everything_that_computes_takes_threads(krelease, command):
     assert "KRELEASE_THREADS" in out
 
 
-@pytest.mark.parametrize("command", ["publish", "build", "convert"])
+@pytest.mark.parametrize("command", ["publish", "build", "convert", "extract"])
 def test_everything_that_writes_takes_dry_run_and_force(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")
 

@@ -18,17 +18,35 @@ def run_all(
     The first exception, an interrupt included, lets no further task begin, and is
     raised when those that have begun have ended.
     """
+    stopped = threading.Event()
+
+    def begin(task: Task) -> Result:
+        if stopped.is_set():
+            raise _SkippedError
+        try:
+            return work(task)
+        except BaseException:
+            stopped.set()
+            raise
+
     with ThreadPoolExecutor(threads, "krelease-task") as pool:
-        futures = [pool.submit(work, task) for task in tasks]
+        futures = [pool.submit(begin, task) for task in tasks]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            stopped.set()
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=stopped.is_set())
     for future in futures:
         error = None if future.cancelled() else future.exception()
-        if error is not None:
+        if error is not None and not isinstance(error, _SkippedError):
             raise error
     return [future.result() for future in futures]
+
+
+class _SkippedError(Exception):
+    """A task that did not begin because another failed."""
 
 
 class Room:

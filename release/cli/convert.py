@@ -208,8 +208,8 @@ def convert(
             clamps=clamp,
             identifies=sha256,
             trusts=unverified,
-            min_snr=_decibels("--min-snr", min_snr),
-            fail_below=_decibels("--fail-below", fail_below),
+            min_snr=decibels("--min-snr", min_snr),
+            fail_below=decibels("--fail-below", fail_below),
         )
         reading = SourceOptions(
             keeps_layout=keep_layout,
@@ -229,12 +229,7 @@ def convert(
             plan = plan_convert(opened, options)
             say(console, plan)
             plan = refine(plan, threads=n_threads, progress=console)
-            for variant in plan.variants:
-                if variant.kept:
-                    console.note(
-                        f"{variant.preset.name}: {len(variant.kept):,} tensors stay "
-                        f"fp16: {first_names(variant.kept)}"
-                    )
+            say_kept(console, plan)
             paths = written_paths(plan, folder)
             if dry_run:
                 console.result(
@@ -280,6 +275,16 @@ def say(console: "Console", plan: "ConvertPlan") -> None:
             console.note(f"metadata dropped: {visible(dropped.key)} is too large")
 
 
+def say_kept(console: "Console", plan: "ConvertPlan") -> None:
+    """Name the tensors that stay fp16 because they would lose too much."""
+    for variant in plan.variants:
+        if variant.kept:
+            console.note(
+                f"{variant.preset.name}: {len(variant.kept):,} tensors stay fp16: "
+                f"{first_names(variant.kept)}"
+            )
+
+
 def shard_nbytes(text: str) -> int:
     """Return the bytes of `--shard`.
 
@@ -296,7 +301,7 @@ def shard_nbytes(text: str) -> int:
         ) from error
 
 
-def _decibels(option: str, value: float | None) -> float | None:
+def decibels(option: str, value: float | None) -> float | None:
     """Return a threshold; with NaN or infinity every comparison would end one way."""
     if value is None or math.isfinite(value):
         return value

@@ -14,7 +14,9 @@ from release.cli.convert import (
     Sha256Option,
     ShardOption,
     UnverifiedOption,
+    decibels,
     say,
+    say_kept,
     shard_nbytes,
 )
 from release.cli.options import (
@@ -137,8 +139,8 @@ def merge(
             clamps=clamp,
             identifies=sha256,
             trusts=unverified,
-            min_snr=min_snr,
-            fail_below=fail_below,
+            min_snr=decibels("--min-snr", min_snr),
+            fail_below=decibels("--fail-below", fail_below),
             file_stem=stem,
         )
         n_threads = choose_threads(threads)
@@ -168,6 +170,7 @@ def merge(
             plan = plan_outputs(material, options)
             say(console, plan)
             plan = refine(plan, threads=n_threads, progress=console)
+            say_kept(console, plan)
             paths = written_paths(plan, folder)
             if dry_run:
                 console.result(

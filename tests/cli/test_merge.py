@@ -89,3 +89,17 @@ def test_merge_that_is_stopped_leaves_nothing(program, environment, two, here, n
     assert err.splitlines()[-1].startswith(f"stopped by {number.name}")
     assert "Traceback" not in err
     assert list(here.rglob("*")) == []
+
+
+def test_merge_names_what_stays_fp16_and_refuses_endless_thresholds(
+    krelease, ingredients, tmp_path
+):
+    models = [f"-i{name}={ingredients[name]}" for name in ("beta7", "anxl3")]
+    common = ("merge", "0.5*beta7 + 0.5*anxl3", *models, "--to=fp8", "--dry-run")
+
+    code, _, err = krelease(*common, f"--out={tmp_path}", "--min-snr=29")
+    refused, _, _ = krelease(*common, f"--out={tmp_path}", "--min-snr=inf")
+
+    assert code == 0
+    assert "tensors stay fp16: model.diffusion_model." in err
+    assert refused == 2

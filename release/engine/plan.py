@@ -180,10 +180,14 @@ def tensors_of(ingredient: Ingredient) -> dict[str, TensorEntry]:
     if layout is None:
         return dict(tensors)
     return {
-        name: replace(entry, dtype=layout.stored_as.get(name, entry.dtype))
+        name: _as_stored(entry, layout.stored_as.get(name, entry.dtype))
         for name, entry in tensors.items()
         if name not in layout.auxiliary
     }
+
+
+def _as_stored(entry: TensorEntry, dtype: Dtype) -> TensorEntry:
+    return entry if entry.dtype is dtype else replace(entry, dtype=dtype)
 
 
 def ingredients_text(digests: Mapping[str, str]) -> str:

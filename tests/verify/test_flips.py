@@ -55,7 +55,7 @@ def test_every_flipped_bit_is_found_and_named(converted):
     header_nbytes, tensors = places(converted)
     owner = {at: name for name, where in tensors.items() for at in where}
     nbytes = converted.stat().st_size
-    random_bits = random.Random(5)
+    random_bits = random.Random(5)  # noqa: S311
     wrong = []
     with converted.open("r+b", buffering=0) as file:
         for _ in range(N_FLIPS):

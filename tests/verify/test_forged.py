@@ -12,8 +12,8 @@ from release.progress import NoProgress
 from release.verify.verify import verify
 
 KEYS = (0x396CFEB8, 0x2C81017C)
-"""What the low halves of the first lanes of a stream's first two stripes are mixed with:
-the first words of XXH3's secret, at bytes 0 and 8.
+"""What the low halves of the first lanes of a stream's first two stripes are mixed
+with: words of XXH3's secret, at its bytes 0 and 8.
 
 A lane is multiplied by its high half after this mixing, so that a low half equal to the
 word makes the product zero, whatever the high half is. What is left of both lanes is

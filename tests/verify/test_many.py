@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -175,7 +176,7 @@ def test_pipe_among_the_files_is_refused_without_waiting(files):
 def test_device_is_refused(place):
     with pytest.raises(InputError) as caught:
         verify(
-            __import__("pathlib").Path(place),
+            Path(place),
             level="xxh3",
             threads=1,
             progress=NoProgress(),

@@ -8,8 +8,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from release.formats.pickled.faults import RefusedError
-from release.formats.pickled.source import Source
+from release.formats.refused import RefusedError
+from release.formats.unzip.source import Source
 
 _END: Final = struct.Struct("<4s4H2LH")
 _END_MAGIC: Final = b"PK\x05\x06"

@@ -187,8 +187,13 @@ def _check_covered(
     source: Source, directory: Directory, placed: list[tuple[Entry, int]]
 ) -> None:
     """Refuse bytes that belong to nothing: programs ignore them, or run them."""
+    if not placed and directory.offset:
+        raise RefusedError(
+            "zip-gap", f"{directory.offset:,} bytes precede the archive, expected none"
+        )
     placed.sort(key=lambda pair: pair[1])
-    next_offsets = [entry.offset for entry, _ in placed[1:]] + [directory.offset]
+    offsets = [*(entry.offset for entry, _ in placed), directory.offset]
+    next_offsets = offsets[1:]
     for (entry, begin), following in zip(placed, next_offsets, strict=True):
         end = begin + entry.packed
         gap = source.read(end, following - end) if following - end <= 24 else None
@@ -198,8 +203,6 @@ def _check_covered(
                 f"{following - end:,} bytes behind member {visible(entry.name)} belong "
                 f"to nothing, expected none",
             )
-    if not placed and directory.offset:
-        raise RefusedError("zip-gap", f"{directory.offset:,} bytes precede the archive")
     if directory.end != source.nbytes:
         raise RefusedError(
             "zip-gap",

@@ -182,7 +182,7 @@ def findings_of(
     in_weights = [pair for pair in infinite if not is_schedule_buffer(pair[0].name)]
     in_schedule = [pair for pair in infinite if is_schedule_buffer(pair[0].name)]
     groups = (
-        _counted("nan", "error", "not a number (NaN)", nan),
+        _counted("nan", "error", "NaN", nan),
         _counted("infinity", "error", "infinite", in_weights),
         _counted(
             "infinite-schedule",

@@ -78,13 +78,12 @@ def dtype_findings(
 def _weights(
     tensors: Mapping[str, TensorEntry], layout: Layout | None
 ) -> dict[str, TensorEntry]:
-    """Return what is no scale and no marker, fp8 in the guise of U8 as what it is."""
+    """Return all tensors, fp8 in the guise of U8 as what it is."""
     if layout is None:
         return dict(tensors)
     return {
         name: replace(entry, dtype=layout.stored_as.get(name, entry.dtype))
         for name, entry in tensors.items()
-        if name not in layout.auxiliary
     }
 
 

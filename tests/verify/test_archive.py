@@ -222,6 +222,32 @@ def test_deflated_member_that_lies_is_told(saved, zips, case):
     assert caught.value.hint
 
 
+def test_bytes_from_the_next_block_on_are_told(saved, zips):
+    packer = zlib.compressobj(0, zlib.DEFLATED, -15)
+    data = RANDOM.randbytes(2**20 - 85)
+    packed = packer.compress(data) + packer.flush()
+    assert len(packed) == 2**20  # of which every reading takes as many
+    part = zips.Part("a", data, packed=packed + bytes(9), method=8)
+
+    path = saved(zips.build(part))
+
+    with pytest.raises(IntegrityError) as caught, open_archive(path) as archive:
+        archive.members[0].scan()
+
+    assert caught.value.code == "zip-size"
+
+
+def test_member_that_is_written_to_is_no_damage(saved, zips):
+    path = saved(zips.python_zip(MEMBERS))
+
+    with open_archive(path) as archive:
+        path.write_bytes(path.read_bytes().replace(b"Apache", b"apache"))
+        with pytest.raises(InputError) as caught:
+            archive.members[0].scan()
+
+    assert caught.value.code == "input-changed"
+
+
 def test_large_compressed_member_cannot_be_opened_and_can_be_hashed(
     saved, zips, monkeypatch
 ):
@@ -263,7 +289,7 @@ def test_path_that_is_no_file_is_refused(tmp_path):
 
 
 def test_flipped_bits_are_found_or_change_nothing(saved, zips):
-    good = {"a/one.txt": b"one", "two.bin": TEXT}
+    good = {"a/1": b"one", "b": b"two " * 9}
     content = zips.python_zip(good, zipfile.ZIP_DEFLATED)
     missed = {}
 

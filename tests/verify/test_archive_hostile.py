@@ -71,6 +71,11 @@ CASES = {
     "file marked as folder": (with_part(attributes=0x10), "zip-member", "a folder"),
     "file with a folder's mode": (with_part(attributes=FOLDER), "zip-member", "by its"),
     "folder with data": (named("c/"), "zip-member", "c/ is a folder by its name"),
+    "folder with bytes": (
+        lambda z: z.build(z.Part("c/", b"", packed=b"\x03\0more", method=8)),
+        "zip-member",
+        "c/ is a folder by its name",
+    ),
     "encrypted": (with_part(flags=1), "zip-flags", "0x0001 (encrypted"),
     "encrypted directory": (with_part(flags=0x2000), "zip-flags", "0x2000"),
     "encrypted in place only": (

@@ -1,6 +1,7 @@
 """Dtypes in names and metadata, against what most values are."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -9,8 +10,8 @@ import torch
 from release.formats.checkpoint import SafetensorsCheckpoint
 from release.verify.facts import header_findings
 
-UNET = "model.diffusion_model.w"
-VAE = "first_stage_model.decoder.w"
+UNET = "model.diffusion_model.a.weight"
+VAE = "first_stage_model.decoder.a.weight"
 F16, BF16, F32 = torch.float16, torch.bfloat16, torch.float32
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 
@@ -77,6 +78,21 @@ def test_share_and_dtypes_are_said(tmp_path):
         "the name model-fp8.safetensors says F8_E4M3 or F8_E5M2, "
         "80 % of the values are F16"
     )
+
+
+def test_scaled_fp8_stored_as_bytes_is_fp8(tmp_path, quantised):
+    sample = quantised.SAMPLES["comfy-current"]()
+    changes = {
+        name.replace(".", "__"): replace(raw, code="U8")
+        for name, raw in sample.tensors.items()
+        if raw.code == "F8_E4M3"
+    }
+    path = sample.with_tensors(**changes).write(tmp_path)
+    named = path.rename(tmp_path / "m-fp8_scaled.safetensors")
+
+    assert changes
+    assert "dtype-name" not in codes(named)
+    assert "scaled-name" not in codes(named)
 
 
 METADATA = [

@@ -212,12 +212,13 @@ def test_deflated_member_that_lies_is_told(saved, zips, case):
     packed = zips.deflated(TEXT)[: changes.pop("cut", None)]
     packed += changes.pop("append", b"")
     fields = {"packed": packed, "method": 8, **changes}
-    path = saved(zips.build(zips.Part("a.txt", TEXT, **fields)))
+    path, advanced = saved(zips.build(zips.Part("a.txt", TEXT, **fields))), []
 
-    with open_archive(path) as archive, pytest.raises(IntegrityError) as caught:
-        archive.members[0].scan()
+    with pytest.raises(IntegrityError) as caught, open_archive(path) as archive:
+        archive.members[0].scan(advance=advanced.append)
 
     assert caught.value.code == code
+    assert sum(advanced) <= changes.get("nbytes", len(TEXT)) + 1
     assert "member a.txt" in str(caught.value)
     assert caught.value.hint
 

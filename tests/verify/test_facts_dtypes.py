@@ -88,7 +88,7 @@ def test_scaled_fp8_stored_as_bytes_is_fp8(tmp_path, quantised):
         if raw.code == "F8_E4M3"
     }
     path = sample.with_tensors(**changes).write(tmp_path)
-    named = path.rename(tmp_path / "m-fp8_scaled.safetensors")
+    named = path.rename(tmp_path / "m-fp8_e4m3fn_scaled.safetensors")
 
     assert changes
     assert "dtype-name" not in codes(named)

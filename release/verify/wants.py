@@ -1,6 +1,7 @@
 """Which source is asked first about a file, and what must be read for it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from release.claims.claim import Claim
@@ -34,12 +35,26 @@ def _fits(claim: Claim, level: Level) -> bool:
     return bool(claim.tensors or claim.xxh3_128)
 
 
-def wants_of(examined: Examination, groups: Groups, *, level: Level) -> Wants:
+def wants_of(
+    examined: Examination, groups: Groups, *, level: Level, values: bool
+) -> Wants:
     """Return what must be read of a file, so that the first source can answer.
 
     Where no source is about it for certain, it is what tells whether one is: tensors,
-    or the SHA-256 that the catalog knows files by.
+    or the SHA-256 that the catalog knows files by. Values are looked at where no
+    digests of krelease tell that they are those that it wrote.
+
+    Args:
+        examined: The file, with its header read.
+        groups: In the order in which they are asked.
+        level: What the user wants to know.
+        values: Look at the values in any case.
     """
+    wants = _digests(examined, groups, level)
+    return replace(wants, values=values or not wants.tensors)
+
+
+def _digests(examined: Examination, groups: Groups, level: Level) -> Wants:
     if examined.fault is not None and examined.header is None:
         claims = [claim for group in groups for claim in group]
         return _of(examined, claims, level) if claims else Wants()

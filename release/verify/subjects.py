@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -160,7 +161,8 @@ def _add_claimed(
 
 def _add_listed(found: Subjects, folder: Path, named: tuple[Claim, ...]) -> None:
     """Add what lists name and every safetensors file of a folder without a manifest."""
-    listed = named or folder_claims(folder)
+    beside = cache(folder_claims)
+    listed = named or beside(folder)
     begin = len(found.files)
     unique = {claim.name: claim for claim in listed}
     _add_claimed(found, folder, tuple(unique.values()), listed)
@@ -177,7 +179,8 @@ def _add_listed(found: Subjects, folder: Path, named: tuple[Claim, ...]) -> None
         elif path.suffix == SUFFIX:
             if is_shard_name(path.name):
                 _add_missing_shards(found, path)
-            claims = named or (*listed, *record_claims(path))
+            nearer = () if path.parent == folder else beside(path.parent)
+            claims = named or (*nearer, *listed, *record_claims(path))
             found.files.append(Subject(path, name, claims))
 
 

@@ -67,6 +67,11 @@ def _digests(examined: Examination, groups: Groups, level: Level) -> Wants:
     return Wants(tensors=has_tensors, sha256=is_whole)
 
 
+def _is_about_data(claim: Claim) -> bool:
+    """Return whether the SHA-256 of the data is all that a claim says."""
+    return bool(claim.data_sha256) and not (claim.tensors or claim.xxh3_128)
+
+
 def _of(examined: Examination, claims: Sequence[Claim], level: Level) -> Wants:
     has_header = examined.header is not None
     tensors = has_header and any(claim.tensors for claim in claims)
@@ -74,7 +79,7 @@ def _of(examined: Examination, claims: Sequence[Claim], level: Level) -> Wants:
     if tensors and len(rest) < len(claims):
         rest = []  # a checkpoint is compared with checkpoints
     is_identity = level == "sha256" or any(
-        claim.source.kind == "hub" for claim in claims
+        claim.source.kind == "hub" or _is_about_data(claim) for claim in claims
     )
     has_sha256 = any(claim.sha256 or claim.sha256_prefix for claim in claims)
     only_sha256 = any(claim.xxh3_128 is None for claim in rest)

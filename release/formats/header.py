@@ -10,7 +10,8 @@ Source:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from release.errors import HeaderError
 from release.formats.header_encode import encode_header
@@ -18,12 +19,12 @@ from release.formats.header_entries import parse_entries, parse_metadata
 from release.formats.header_json import parse_header_json
 from release.formats.header_layout import check_layout
 from release.formats.hints import DAMAGED
-from release.formats.input import InputFile
 from release.formats.limits import HEADER_NBYTES_MAX, HEADER_NBYTES_WARN
 from release.formats.tensor import TensorEntry, TensorSpec, lay_out
 
 __all__ = [
     "Header",
+    "HeaderFile",
     "TensorEntry",
     "TensorSpec",
     "encode_header",
@@ -60,6 +61,21 @@ _LOOKALIKES: Final = (
 """First bytes, what a file is that begins so, and what to do."""
 
 
+class HeaderFile(Protocol):
+    """What a header is read from: an input, or the beginning of a file elsewhere."""
+
+    @property
+    def path(self) -> Path:
+        """What it is called in messages."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole file."""
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Return `nbytes` bytes from `offset`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a safetensors file says about itself.
@@ -77,7 +93,7 @@ class Header:
     warnings: tuple[str, ...]
 
 
-def read_header(file: InputFile) -> Header:
+def read_header(file: HeaderFile) -> Header:
     """Return the header of `file`, all of it checked against the file's size.
 
     Raises:
@@ -111,7 +127,7 @@ def read_header(file: InputFile) -> Header:
     )
 
 
-def _header_length(file: InputFile) -> int:
+def _header_length(file: HeaderFile) -> int:
     """Return N after comparing it with the file and with the limit."""
     probe = file.read(0, min(_PROBE_NBYTES, file.nbytes))
     if probe.startswith(_LFS_POINTER):

@@ -1,6 +1,6 @@
 """Finding what is damaged, and whether a file is whole."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -91,6 +91,11 @@ class Check:
     is_whole: bool
 
 
+def parts_check(bad: Sequence[Piece]) -> Check:
+    """Return the check of a file that is known by its parts alone."""
+    return Check("the xxh3 of each part", "", "", is_whole=not bad)
+
+
 def check_whole(
     source: Source, original: Original, *, threads: int, advance: Advance
 ) -> Check:
@@ -104,13 +109,13 @@ def check_whole(
         damaged = find_damage(
             source, original.nbytes, original.pieces, threads=threads, advance=advance
         )
-        return Check("the xxh3 of all its parts", "", "", not damaged)
+        return parts_check(damaged)
     quick, identity = Xxh3Bits128(), Sha256()
     digests = (quick,) if original.sha256 is None else (quick, identity)
     scan(source, 0, original.nbytes, *digests, advance=advance)
     found = quick.hexdigest()
     if original.sha256 is None or original.xxh3_128 not in {None, found}:
         expected = str(original.xxh3_128)
-        return Check("xxh3_128", found, expected, found == expected)
+        return Check("xxh3_128", found, expected, is_whole=found == expected)
     found = identity.hexdigest()
-    return Check("SHA-256", found, original.sha256, found == original.sha256)
+    return Check("SHA-256", found, original.sha256, is_whole=found == original.sha256)

@@ -109,5 +109,5 @@ class _Arrival:
             return self.piece.digest in {"", self._digest.hexdigest()}
         if xxh3_64(self._chunk) != self.piece.digest:
             return False
-        self._copy.write_at(self.piece.begin, self._chunk)
+        self._copy.write_at(self.piece.begin, memoryview(self._chunk))
         return True

@@ -70,7 +70,7 @@ class Original:
 
     Attributes:
         nbytes: Its size.
-        pieces: All of it, in order, without gaps.
+        pieces: All of it, in order, without gaps; perhaps without the header.
         told_by: Who says so, as part of a sentence; safe for a terminal.
         xxh3_128: Of the whole file, where known.
         sha256: Of the whole file, where known.
@@ -83,6 +83,16 @@ class Original:
     xxh3_128: str | None = None
     sha256: str | None = None
     header: bytes = b""
+
+    @property
+    def is_in_pieces(self) -> bool:
+        """Whether damage can be found in parts of it."""
+        return not self.pieces or self.pieces[0].digest != ""
+
+    @property
+    def begins_behind_header(self) -> bool:
+        """Whether nothing is known about the bytes of the header."""
+        return bool(self.pieces) and self.pieces[0].begin > 0
 
 
 def chunk_pieces(nbytes: int, digests: Iterable[str]) -> tuple[Piece, ...]:

@@ -62,7 +62,9 @@ class FileSource:
         self._file = InputFile(path)
         self.label = visible(path, 1024)
         self.nbytes = self._file.nbytes
-        if damaged.exists() and os.path.samefile(self._file.fileno(), damaged):
+        if damaged.exists() and os.path.samestat(
+            os.fstat(self._file.fileno()), damaged.stat()
+        ):
             self._file.close()
             raise UsageError(
                 f"--from {self.label}: is the file to repair itself",

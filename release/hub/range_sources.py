@@ -13,12 +13,9 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from release.claims.claim import Claim, Source
 from release.claims.gather import claims_beside
 from release.errors import HubError, first_names, visible
+from release.hub.addresses import require_address, send
 from release.hub.client import HubConnection, connect
-from release.hub.ranges import (
-    HttpRanges,
-    require_address,
-    send,
-)
+from release.hub.ranges import HttpRanges
 from release.hub.reference import HubReference, parse_reference
 from release.hub.remote import RemoteFile, commit_id, read_tree
 from release.repair.source import FileSource, RangeSource

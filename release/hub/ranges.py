@@ -7,23 +7,19 @@ Source:
 import re
 import time
 from collections.abc import Generator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, Self
-from urllib.parse import urlsplit
 
 import httpx2
-from huggingface_hub import get_session
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # has no __all__
     hf_raise_for_status,
 )
 
-from release.errors import HubError, UsageError, visible
-from release.hub.client import HubConnection, is_loopback_host
-from release.hub.failures import masked
+from release.errors import HubError, visible
+from release.hub.addresses import send
+from release.hub.client import HubConnection
 from release.numeric.digest import Bytes
 
-_REDIRECTS_MAX: Final = 5
 _SLOWEST_NBYTES: Final = 10_000
 """Bytes a second, below which a server counts as hung."""
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
@@ -239,50 +235,6 @@ def _raw(response: httpx2.Response) -> Generator[bytes, None, None]:
     yield from response.iter_raw()
 
 
-def send(url: str, headers: Mapping[str, str], *, label: str) -> httpx2.Response:
-    """Send a GET and follow redirects, each looked at first; the body is not read.
-
-    Headers that authorise stay with the first origin.
-
-    Raises:
-        HubError: `source-redirect`; too many, or to where no file is fetched from.
-        httpx2.HTTPError: No answer.
-    """
-    client = get_session()
-    request = client.build_request("GET", url, headers=dict(headers))
-    for _ in range(_REDIRECTS_MAX + 1):
-        response = client.send(request, stream=True, follow_redirects=False)
-        if response.next_request is None:
-            return response
-        response.close()
-        _require_followable(request.url, response.next_request.url, label=label)
-        request = response.next_request
-    raise _bad_redirect(label, f"redirects more than {_REDIRECTS_MAX} times")
-
-
-def _require_followable(here: httpx2.URL, there: httpx2.URL, *, label: str) -> None:
-    """Allow https, and http on this machine to go on on this machine.
-
-    An answer from elsewhere must not make this machine ask its own services.
-    """
-    if there.scheme == here.scheme and there.host == here.host:
-        return
-    is_local = is_loopback_host(there.host)
-    if there.scheme not in {"http", "https"} or (
-        not is_loopback_host(here.host) if is_local else there.scheme == "http"
-    ):
-        where = visible(f"{there.scheme}://{there.host}", 300)
-        raise _bad_redirect(label, f"redirects to {where}")
-
-
-def _bad_redirect(label: str, reason: str) -> HubError:
-    return HubError(
-        f"{label}: {reason}, which is not followed; nothing was changed",
-        code="source-redirect",
-        hint="name the address of the file itself, by https",
-    )
-
-
 def require_success(response: httpx2.Response, *, label: str) -> None:
     """Let 200 and 206 pass.
 
@@ -312,22 +264,3 @@ def range_of(headers: Mapping[str, str]) -> tuple[int, int, int] | None:
     """Return begin, end (excluded) and total of a Content-Range, None for others."""
     found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
     return (int(found[1]), int(found[2]) + 1, int(found[3])) if found else None
-
-
-def require_address(url: str) -> None:
-    """Refuse an address from which no file is fetched.
-
-    Raises:
-        UsageError: `url`; neither https, nor http on this machine.
-    """
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        is_safe = parts.scheme == "https" or is_loopback_host(parts.hostname)
-        if parts.hostname and is_safe and url.isprintable():
-            return
-    raise UsageError(
-        f"{masked(url)}: not an address that files are fetched from",
-        code="url",
-        hint="give a whole address that begins with https://; http:// is for servers "
-        "on this machine",
-    )

@@ -18,49 +18,62 @@ from release.repair.source import RangeSource
 
 
 def find_original(
-    file: InputFile,
-    claims: Sequence[Claim],
-    source: RangeSource,
-    *,
-    fetched: Fetched,
-) -> Original:
-    """Return what the file was, in as small pieces as anybody knows.
+    file: InputFile, claims: Sequence[Claim], source: RangeSource
+) -> Original | None:
+    """Return what the file was, in as small pieces as is known without fetching.
 
     First the chunks that a manifest names; then the tensor digests in the file's own
-    header; where that is damaged, those in the header of the source; then digests of
-    the whole file, which make it one piece without a digest of its own.
+    header; then digests of the whole file, which make it one piece without a digest of
+    its own.
 
     Args:
         file: The damaged file.
         claims: What is said about it and others, the best first.
-        source: Where whole bytes come from.
-        fetched: Told of bytes that had to be fetched for this.
+        source: Where whole bytes come from; its keeper may state a SHA-256.
+
+    Returns:
+        None where nobody knows anything.
 
     Raises:
-        HubError: As for `RangeSource.read_range`.
-        InputError: As for `RangeSource.read_range`.
-        IntegrityError: `no-digests`, nobody knows what the file was; `different-file`,
-            what is said contradicts the source.
+        InputError: The file cannot be read.
     """
     chunked = _chunks_about(file, claims)
     name = file.path.name if chunked is None else chunked.file_name
     whole = _whole_about(name, claims)
-    original = None if chunked is None else _of_chunks(chunked)
-    if original is None:
-        original = original_by_own_header(file, source)
-    if original is None:
-        if whole is not None:
-            _require_same(source, whole.nbytes, whole.sha256, whole.source.label)
-        original = original_by_fetched_header(source, fetched=fetched)
-    if original is None:
-        original = _of_whole(file, whole, source)
-    if whole is not None:
-        original = replace(
-            original,
-            sha256=whole.sha256 or original.sha256,
-            xxh3_128=whole.xxh3_128 or original.xxh3_128,
+    if chunked is not None:
+        return _with_whole(_of_chunks(chunked), whole)
+    original = original_by_own_header(file, source) or _of_whole(whole, source)
+    return original and _with_whole(original, whole)
+
+
+def locate_by_source(
+    file: InputFile, known: Original | None, source: RangeSource, *, fetched: Fetched
+) -> Original:
+    """Return an original in pieces by the header of the source, or else `known`.
+
+    Raises:
+        HubError: As for `RangeSource.read_range`.
+        InputError: As for `RangeSource.read_range`.
+        IntegrityError: `no-digests`, nobody knows what the file was; `source-header`.
+    """
+    try:
+        found = original_by_fetched_header(source, fetched=fetched)
+    except IntegrityError:
+        if known is None:
+            raise
+        return known
+    if found is not None:
+        whole = known or found
+        return replace(found, sha256=whole.sha256, xxh3_128=whole.xxh3_128)
+    if known is None:
+        raise IntegrityError(
+            f"{visible(file.path, 1024)}: no digests exist for this file: no manifest "
+            f"or sums name it, its header has none, and {source.label} states no "
+            "SHA-256",
+            code="no-digests",
+            hint="name its manifest or sums file with --against",
         )
-    return original
+    return known
 
 
 def require_same_file(original: Original, source: RangeSource) -> Original:
@@ -129,16 +142,23 @@ def _of_chunks(claim: Claim) -> Original:
     )
 
 
-def _of_whole(file: InputFile, claim: Claim | None, source: RangeSource) -> Original:
+def _of_whole(claim: Claim | None, source: RangeSource) -> Original | None:
     nbytes = source.nbytes
+    if claim is not None and claim.nbytes is not None:
+        nbytes = claim.nbytes
     pieces = (Piece(0, nbytes, "", "the whole file"),) if nbytes else ()
     if claim is not None:
         return Original(nbytes, pieces, claim.source.label)
     if source.sha256 is not None:
         return Original(nbytes, pieces, source.label, sha256=source.sha256)
-    raise IntegrityError(
-        f"{visible(file.path, 1024)}: no digests exist for this file: no manifest or "
-        f"sums name it, its header has none, and {source.label} states no SHA-256",
-        code="no-digests",
-        hint="name its manifest or sums file with --against",
+    return None
+
+
+def _with_whole(original: Original, whole: Claim | None) -> Original:
+    if whole is None:
+        return original
+    return replace(
+        original,
+        sha256=whole.sha256 or original.sha256,
+        xxh3_128=whole.xxh3_128 or original.xxh3_128,
     )

@@ -91,9 +91,12 @@ class Check:
     is_whole: bool
 
 
-def parts_check(bad: Sequence[Piece]) -> Check:
+def parts_check(original: Original, bad: Sequence[Piece]) -> Check:
     """Return the check of a file that is known by its parts alone."""
-    return Check("the xxh3 of each part", "", "", is_whole=not bad)
+    how = "the xxh3 of header and tensors"
+    if original.begins_behind_header:
+        how = "the xxh3 of each tensor; its metadata has no digest"
+    return Check(how, "", "", is_whole=not bad)
 
 
 def check_whole(
@@ -109,7 +112,7 @@ def check_whole(
         damaged = find_damage(
             source, original.nbytes, original.pieces, threads=threads, advance=advance
         )
-        return parts_check(damaged)
+        return parts_check(original, damaged)
     quick, identity = Xxh3Bits128(), Sha256()
     digests = (quick,) if original.sha256 is None else (quick, identity)
     scan(source, 0, original.nbytes, *digests, advance=advance)

@@ -9,14 +9,14 @@ from release.errors import InputError, IntegrityError, OutputExistsError, visibl
 from release.formats.input import InputFile
 from release.formats.parts import remove_if_stale
 from release.progress import Progress
-from release.repair.choose import find_original, require_same_file
+from release.repair.choose import find_original, locate_by_source, require_same_file
 from release.repair.copy import copy_path
 from release.repair.damage import Check, parts_check
 from release.repair.header import with_fetched_header
 from release.repair.keep import damaged_path
-from release.repair.mend import mend, plan, still_wrong
+from release.repair.mend import Mended, mend, plan, still_wrong
 from release.repair.pieces import Original, Piece, join
-from release.repair.report import Fault, RepairOptions, RepairReport
+from release.repair.report import Fault, Outcome, RepairOptions, RepairReport
 from release.repair.source import RangeSource
 from release.repair.work import Work
 
@@ -66,42 +66,65 @@ def repair(
 
 
 def _repair(work: Work, claims: Sequence[Claim]) -> RepairReport:
-    file, options = work.file, work.options
-    original = find_original(file, claims, work.source, fetched=work.tally.add)
-    bad = work.damage_in(file, file.nbytes, original.pieces, label="look for damage")
-    check = _whole_check(work, original, bad)
-    if check is not None and check.is_whole:
-        file.check_unchanged()
-        remove_if_stale(copy_path(file.path))
-        return _report(work, original, check)
-    original = require_same_file(original, work.source)
+    file = work.file
+    original = find_original(file, claims, work.source)
+    bad = _damage(work, original)
+    if original is not None:
+        check = _whole_check(work, original, bad)
+        if check is not None and check.is_whole:
+            file.check_unchanged()
+            remove_if_stale(copy_path(file.path))
+            return _report(work, original, "intact", Fault(), Mended(0, 0, check))
+        original = require_same_file(original, work.source)
+        if check is not None and not bad:
+            _require_another_way(work, original, check)
+    located = _located(work, original)
+    bad = _damage(work, located, known=original, bad=bad)
+    fault = _fault(file.nbytes, located, bad)
+    _require_consent(work, located, fault)
+    if work.options.plans_only:
+        return _report(work, located, "damaged", fault, plan(work, located, bad))
+    return _report(work, located, "repaired", fault, mend(work, located, bad))
+
+
+def _damage(
+    work: Work,
+    original: Original | None,
+    *,
+    known: Original | None = None,
+    bad: Sequence[Piece] = (),
+) -> tuple[Piece, ...]:
+    """Return the damaged pieces of `original`; `bad` are those of `known`."""
+    if original is None:
+        return ()
+    looked_at = frozenset(known.pieces if known else ())
+    pieces = [piece for piece in original.pieces if piece not in looked_at]
+    again = frozenset(bad).intersection(original.pieces)
+    if pieces:
+        file = work.file
+        fresh = work.damage_in(file, file.nbytes, pieces, label="look for damage")
+        again = again.union(fresh)
+    return tuple(piece for piece in original.pieces if piece in again)
+
+
+def _require_another_way(work: Work, original: Original, check: Check) -> None:
+    """Refuse to fetch nothing and hope: the parts agree, and the whole does not.
+
+    Raises:
+        IntegrityError: `repaired-bytes`.
+    """
+    if not original.begins_behind_header and not work.options.full:
+        raise still_wrong(visible(work.file.path, 1024), original, check)
+
+
+def _located(work: Work, original: Original | None) -> Original:
+    """Return the original in pieces that cover all of it, if anybody knows them."""
+    fetched = work.tally.add
+    if original is None or not (original.is_in_pieces or work.options.full):
+        return locate_by_source(work.file, original, work.source, fetched=fetched)
     if original.begins_behind_header:
-        original = with_fetched_header(original, work.source, fetched=work.tally.add)
-        head = work.damage_in(
-            file, file.nbytes, original.pieces[:1], label="compare the header"
-        )
-        bad = head + bad
-    elif check is not None and not bad and not options.full:
-        raise still_wrong(visible(file.path, 1024), original, check)
-    fault = _fault(file.nbytes, original, bad)
-    _require_consent(work, original, fault)
-    done = (
-        plan(work, original, bad) if options.plans_only else mend(work, original, bad)
-    )
-    return RepairReport(
-        file.path,
-        work.source.label,
-        "damaged" if options.plans_only else "repaired",
-        original.told_by,
-        original.nbytes,
-        fault=fault,
-        to_fetch_nbytes=done.to_fetch_nbytes,
-        fetched_nbytes=work.tally.nbytes,
-        n_ranges=done.n_ranges,
-        checked=done.check.how if done.check else "",
-        digest=done.check.got if done.check else "",
-        kept=done.kept,
-    )
+        return with_fetched_header(original, work.source, fetched=fetched)
+    return original
 
 
 def _whole_check(work: Work, original: Original, bad: Sequence[Piece]) -> Check | None:
@@ -111,20 +134,26 @@ def _whole_check(work: Work, original: Original, bad: Sequence[Piece]) -> Check 
     if original.nbytes == work.source.nbytes and original.sha256 is None:
         original = require_same_file(original, work.source)
     if original.sha256 is None and original.xxh3_128 is None:
-        return parts_check(bad)
+        return parts_check(original, bad)
     return work.check(work.file, original)
 
 
-def _report(work: Work, original: Original, check: Check) -> RepairReport:
+def _report(
+    work: Work, original: Original, outcome: Outcome, fault: Fault, mended: Mended
+) -> RepairReport:
     return RepairReport(
         work.file.path,
         work.source.label,
-        "intact",
+        outcome,
         original.told_by,
         original.nbytes,
+        fault=fault,
+        to_fetch_nbytes=mended.to_fetch_nbytes,
         fetched_nbytes=work.tally.nbytes,
-        checked=check.how,
-        digest=check.got,
+        n_ranges=mended.n_ranges,
+        checked=mended.check.how if mended.check else "",
+        digest=mended.check.got if mended.check else "",
+        kept=mended.kept,
     )
 
 

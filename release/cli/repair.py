@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from release.cli.against import read_against
 from release.cli.app import session
 from release.cli.options import JsonOption, QuietOption, ThreadsOption
 from release.cli.stopping import SignalError
@@ -31,12 +32,13 @@ FromOption = Annotated[
     ),
 ]
 AgainstOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--against",
-        metavar="FILE",
-        help="A manifest.json, SHA256SUMS or XXH128SUMS that names the file. If not"
-        " given: what lies beside it.",
+        metavar="WHAT",
+        help="What the file should be: a manifest.json, a SHA256SUMS or XXH128SUMS"
+        " file, OWNER/REPO[@REVISION] of a Hub, or a SHA-256. If not given: what lies"
+        " beside the file.",
     ),
 ]
 FullOption = Annotated[
@@ -87,8 +89,9 @@ def repair(
                 "--full and --by-parts: given both, expected one",
                 hint="--full fetches everything, --by-parts what is damaged",
             )
+        from release.claims.gather import claims_beside
         from release.hub.range_sources import open_source
-        from release.repair.claims import read_claims
+        from release.repair.choose import require_named
         from release.repair.repair import repair as run
         from release.repair.report import RepairOptions
         from release.threads import choose_threads
@@ -97,7 +100,11 @@ def repair(
             plans_only=dry_run, full=full, by_parts=by_parts, keep=keep
         )
         with _saying_what_is_left(console, path):
-            claims = read_claims(path, against)
+            if against is None:
+                claims = claims_beside(path)
+            else:
+                claims = read_against(against, console)
+                require_named(path, claims, what=visible(against, 1024))
             with open_source(source, path, claims, note=console.note) as opened:
                 report = run(
                     path,

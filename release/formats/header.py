@@ -111,7 +111,7 @@ def read_header(file: HeaderFile) -> Header:
     return _read(file, is_whole=True)
 
 
-def read_stated_header(file: InputFile) -> Header:
+def read_stated_header(file: HeaderFile) -> Header:
     """Return the header of a file that may end too early or too late.
 
     Everything is checked but the length of the data, which is what the header says.
@@ -122,7 +122,7 @@ def read_stated_header(file: InputFile) -> Header:
     return _read(file, is_whole=False)
 
 
-def _read(file: InputFile, *, is_whole: bool) -> Header:
+def _read(file: HeaderFile, *, is_whole: bool) -> Header:
     length = _header_length(file)
     raw = file.read(_LENGTH_NBYTES, length)
     members, padding_warnings = parse_header_json(file.path, raw)

@@ -1,7 +1,7 @@
 """What the user names as a source of ranges: a repository, an address, or a path."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +10,20 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-from release.claims.claim import Claim, Source
+from release.claims.claim import Claim
 from release.claims.gather import claims_beside
 from release.errors import HubError, first_names, visible
 from release.hub.addresses import require_address, send
+from release.hub.claims import hub_claims
 from release.hub.client import HubConnection, connect
 from release.hub.ranges import HttpRanges
 from release.hub.reference import HubReference, parse_reference
-from release.hub.remote import RemoteFile, commit_id, read_tree
+from release.hub.remote import resolve_commit
 from release.repair.source import FileSource, RangeSource
 
 _HUB: Final = "hf://"
+_SHORT: Final = 12
+"""Digits of a commit that people tell it by."""
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -75,8 +78,10 @@ def open_source(
     else:
         path = Path(text)
         with closing(FileSource(path, damaged=damaged)) as source:
-            beside = _about(claims_beside(path), path.name, damaged)
-            yield OpenSource(source, beside)
+            beside = (
+                claim for claim in claims_beside(path) if claim.file_name == path.name
+            )
+            yield OpenSource(source, _renamed(beside, damaged))
 
 
 def _reference(text: str) -> HubReference | None:
@@ -105,33 +110,20 @@ def _open_on_hub(
 ) -> OpenSource:
     """Pin the revision to its commit, and find the file there."""
     repo_id = reference.repo_id
-    info = connection.read(
-        f"{repo_id}: look up the revision {visible(reference.revision)}",
-        lambda: connection.api.model_info(
-            repo_id, revision=reference.revision, timeout=connection.timeout_seconds
-        ),
-    )
-    commit = commit_id(info.sha)
-    tree = read_tree(connection, repo_id, commit)
-    remote = _find(tree, reference, damaged, claims)
-    ranges = _hub_ranges(connection, repo_id, commit, remote)
-    said = Claim(
-        Source("hub", f"the Hub ({ranges.label})"),
-        name=remote.name,
-        nbytes=remote.nbytes,
-        sha256=remote.sha256,
-    )
-    return OpenSource(ranges, _about([said], said.file_name, damaged))
+    commit = resolve_commit(connection, repo_id, reference.revision)
+    said = hub_claims(connection, repo_id, commit)
+    found = _find(said, reference, damaged, claims)
+    ranges = _hub_ranges(connection, repo_id, commit, found)
+    return OpenSource(ranges, _renamed([found], damaged))
 
 
 def _hub_ranges(
-    connection: HubConnection, repo_id: str, commit: str, remote: RemoteFile
+    connection: HubConnection, repo_id: str, commit: str, claim: Claim
 ) -> HttpRanges:
     """Compare what the file's address says with the listing, before any range."""
-    url = hf_hub_url(
-        repo_id, remote.name, revision=commit, endpoint=connection.endpoint
-    )
-    label = visible(f"{repo_id}@{commit[:12]}/{remote.name}", 1024)
+    name = str(claim.name)
+    url = hf_hub_url(repo_id, name, revision=commit, endpoint=connection.endpoint)
+    label = visible(f"{repo_id}@{commit[:_SHORT]}/{name}", 1024)
     metadata = connection.read(
         f"{label}: look at it",
         lambda: get_hf_file_metadata(
@@ -141,55 +133,57 @@ def _hub_ranges(
             endpoint=connection.endpoint,
         ),
     )
-    got = (metadata.commit_hash, metadata.size, metadata.etag)
-    if got != (commit, remote.nbytes, remote.sha256 or remote.blob_id):
+    expected = (commit, claim.nbytes, claim.sha256 or claim.git_blob_id)
+    if (metadata.commit_hash, metadata.size, metadata.etag) != expected:
         raise HubError(
             f"{label}: the Hub's listing and the file's address disagree: "
             f"{metadata.size} bytes, {visible(metadata.etag, 80)}, expected "
-            f"{remote.nbytes}, {remote.sha256 or remote.blob_id}",
+            f"{claim.nbytes}, {expected[2]}",
             code="hub-answer",
             hint="run the command again later, or name another --from",
         )
     return HttpRanges(
-        connection, url, label, remote.nbytes, remote.sha256, connection.headers()
+        connection,
+        url,
+        label,
+        metadata.size or 0,
+        sha256=claim.sha256,
+        headers=connection.headers(),
     )
 
 
 def _find(
-    tree: dict[str, RemoteFile],
+    said: Sequence[Claim],
     reference: HubReference,
     damaged: Path,
     claims: Sequence[Claim],
-) -> RemoteFile:
-    """Return the file that is named, or has the same name, or the same SHA-256.
+) -> Claim:
+    """Return the file that is named, or has the same SHA-256, or the same name.
 
     Raises:
         HubError: `hub-file-not-found` or `hub-file-ambiguous`.
     """
+    known = {each.sha256 for each in claims if each.file_name in {None, damaged.name}}
     if reference.file is not None:
-        found = [reference.file] if reference.file in tree else []
+        found = [each for each in said if each.name == reference.file]
     else:
-        known = {each.sha256 for each in claims if each.file_name == damaged.name}
-        by_sha256 = [name for name in tree if tree[name].sha256 in known - {None}]
-        by_name = [name for name in tree if name.rpartition("/")[2] == damaged.name]
+        by_sha256 = [each for each in said if each.sha256 in known - {None}]
+        by_name = [each for each in said if each.file_name == damaged.name]
         found = by_sha256[:1] or by_name
     if len(found) == 1:
-        return tree[found[0]]
-    wanted = visible(reference.file or damaged.name)
-    large = sorted(name for name in tree if tree[name].sha256 is not None)
+        return found[0]
+    large = sorted(str(each.name) for each in said if each.sha256 is not None)
+    named = [str(each.name) for each in found] or large or ["FILE"]
     raise HubError(
-        f"{reference.repo_id}: has {len(found) or 'no'} {wanted}; it holds "
+        f"{reference.repo_id}: has {len(found) or 'no'} "
+        f"{visible(reference.file or damaged.name)}; it holds "
         f"{first_names(large) or 'no large files'}",
         code="hub-file-ambiguous" if found else "hub-file-not-found",
         hint=f"name the file: --from {_HUB}{reference.repo_id}@"
-        f"{visible(reference.revision)}/{first_names((found or large)[:1]) or 'FILE'}",
+        f"{visible(reference.revision)}/{visible(named[0])}",
     )
 
 
-def _about(
-    claims: Sequence[Claim], name: str | None, damaged: Path
-) -> tuple[Claim, ...]:
-    """Return the claims about one file, which is called otherwise here."""
-    return tuple(
-        replace(claim, name=damaged.name) for claim in claims if claim.file_name == name
-    )
+def _renamed(claims: Iterable[Claim], damaged: Path) -> tuple[Claim, ...]:
+    """Return claims about one file, which is called otherwise here."""
+    return tuple(replace(claim, name=damaged.name) for claim in claims)

@@ -20,6 +20,8 @@ from release.hub.addresses import send
 from release.hub.client import HubConnection
 from release.numeric.digest import Bytes
 
+_OPENINGS_MAX: Final = 20
+"""Connections for one range, of which each but the last broke."""
 _SLOWEST_NBYTES: Final = 10_000
 """Bytes a second, below which a server counts as hung."""
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
@@ -91,8 +93,8 @@ class HttpRanges:
 
         Raises:
             HubError: `range-ignored`, `range-refused`, `range-answer`,
-                `source-changed`, `source-slow`, `source-redirect`, `source-refused`,
-                or as for any failure of the Hub.
+                `source-changed`, `source-slow`, `source-broken`, `source-redirect`,
+                `source-refused`, or as for any failure of the Hub.
         """
         if self.takes_whole and (begin, end) != (0, self.nbytes):
             self._refuse_whole()
@@ -179,6 +181,14 @@ class HttpRanges:
         """
         self._fail("source-slow", f"sends less than {_SLOWEST_NBYTES:,} bytes a second")
 
+    def fail_broken(self) -> NoReturn:
+        """Give up a server that ends every connection early.
+
+        Raises:
+            HubError: `source-broken`.
+        """
+        self._fail("source-broken", f"broke off {_OPENINGS_MAX} times in one range")
+
 
 class _Answer:
     """One range on its way: after a broken connection it goes on where it was."""
@@ -190,6 +200,7 @@ class _Answer:
         self._response: httpx2.Response | None = None
         self._blocks: Generator[bytes, None, None] | None = None
         self._start = (0.0, 0)
+        self._n_openings = 0
 
     def next_block(self) -> bytes:
         """Return the next bytes, at least one."""
@@ -201,6 +212,9 @@ class _Answer:
 
     def _next(self) -> bytes:
         if self._response is None:
+            if self._n_openings == _OPENINGS_MAX:
+                self._source.fail_broken()
+            self._n_openings += 1
             self._response = self._source.open(self.position, self._end)
             self._blocks = _raw(self._response)
             self._start = (time.monotonic(), self.position)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from release.claims.claim import Claim
 from release.errors import IntegrityError, visible
@@ -15,6 +16,26 @@ from release.repair.header import (
 )
 from release.repair.pieces import Original, Piece, chunk_pieces
 from release.repair.source import RangeSource
+
+
+def require_named(path: Path, claims: Sequence[Claim], *, what: str) -> None:
+    """Refuse claims that the user named and that are not about the file.
+
+    Args:
+        path: The file.
+        claims: What the user named says.
+        what: How the user named it, safe for a terminal.
+
+    Raises:
+        IntegrityError: `not-named`.
+    """
+    if any(each.chunks for each in claims) or _whole_about(path.name, claims):
+        return
+    raise IntegrityError(
+        f"{what}: says nothing about {visible(path.name)} that it could be repaired by",
+        code="not-named",
+        hint="give the file the name that it has there, or name its own manifest",
+    )
 
 
 def find_original(
@@ -42,7 +63,7 @@ def find_original(
     whole = _whole_about(name, claims)
     if chunked is not None:
         return _with_whole(_of_chunks(chunked), whole)
-    original = original_by_own_header(file, source) or _of_whole(whole, source)
+    original = original_by_own_header(file) or _of_whole(whole, source)
     return original and _with_whole(original, whole)
 
 
@@ -118,8 +139,11 @@ def _chunks_about(file: InputFile, claims: Sequence[Claim]) -> Claim | None:
 
 
 def _whole_about(name: str | None, claims: Sequence[Claim]) -> Claim | None:
-    """Return the first claim with a digest of the whole file of that name."""
-    named = (each for each in claims if each.file_name == name)
+    """Return the first claim with a digest of the whole file of that name.
+
+    A claim without a name is about the file, whatever it is called.
+    """
+    named = (each for each in claims if each.file_name in {None, name})
     return next((each for each in named if each.sha256 or each.xxh3_128), None)
 
 

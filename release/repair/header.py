@@ -9,7 +9,7 @@ from typing import Final
 from release.claims.carried import read_carried_claim
 from release.claims.claim import Claim
 from release.errors import CheckpointError, IntegrityError, visible
-from release.formats.header import Header, read_header
+from release.formats.header import Header, read_header, read_stated_header
 from release.formats.input import InputFile
 from release.formats.limits import HEADER_NBYTES_MAX
 from release.formats.tensor import tensor_set
@@ -32,7 +32,7 @@ class _Beginning:
     read: Callable[[int, int], bytes]
 
 
-def original_by_own_header(file: InputFile, source: RangeSource) -> Original | None:
+def original_by_own_header(file: InputFile) -> Original | None:
     """Return what the tensor digests in the file's own header say.
 
     The header is believed when the digest over all names, dtypes, shapes and digests
@@ -41,20 +41,16 @@ def original_by_own_header(file: InputFile, source: RangeSource) -> Original | N
 
     Args:
         file: The damaged file, perhaps cut.
-        source: Gives the size that a cut file had.
 
     Returns:
         None where the header cannot be read, says nothing, or is damaged.
     """
-    for nbytes in dict.fromkeys((file.nbytes, source.nbytes)):
-        try:
-            header = read_header(_Beginning(file.path, nbytes, file.read))
-        except CheckpointError:
-            continue
-        claim = _sound_claim(header)
-        if claim is not None:
-            return _original(claim, header, "its own header")
-    return None
+    try:
+        header = read_stated_header(file)
+    except CheckpointError:
+        return None
+    claim = _sound_claim(header)
+    return None if claim is None else _original(claim, header, "its own header")
 
 
 def original_by_fetched_header(

@@ -222,7 +222,7 @@ MISBEHAVIOURS = {
                 handler, 0, 0, status=302, headers={"Location": "file:///etc/passwd"}
             )
         ),
-        "hub-unreachable",
+        "source-redirect",
     ),
     "in a circle": (
         lambda server: (

@@ -90,7 +90,7 @@ def repair(
                 hint="--full fetches everything, --by-parts what is damaged",
             )
         from release.claims.gather import claims_beside
-        from release.hub.range_sources import open_source
+        from release.download import open_ranges
         from release.repair.choose import require_named
         from release.repair.repair import repair as run
         from release.repair.report import RepairOptions
@@ -105,7 +105,7 @@ def repair(
             else:
                 claims = read_against(against, console)
                 require_named(path, claims, what=visible(against, 1024))
-            with open_source(source, path, claims, note=console.note) as opened:
+            with open_ranges(source, path, claims, note=console.note) as opened:
                 report = run(
                     path,
                     opened.ranges,

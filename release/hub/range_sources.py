@@ -1,9 +1,8 @@
 """What the user names as a source of ranges: a repository, an address, or a path."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -11,85 +10,60 @@ from urllib.parse import urlsplit
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
 from release.claims.claim import Claim
-from release.claims.gather import claims_beside
-from release.errors import HubError, first_names, visible
+from release.errors import HubError, InputError, first_names, visible
 from release.hub.addresses import require_address, send
 from release.hub.claims import hub_claims
 from release.hub.client import HubConnection, connect
 from release.hub.ranges import HttpRanges
 from release.hub.reference import HubReference, parse_reference
 from release.hub.remote import resolve_commit
-from release.repair.source import FileSource, RangeSource
+from release.repair.source import OpenSource, renamed
 
 _HUB: Final = "hf://"
 _SHORT: Final = 12
 """Digits of a commit that people tell it by."""
-_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSource:
-    """A source of ranges, and what is said about the file where it lies.
-
-    The claims call the file by the name that it has here.
-    """
-
-    ranges: RangeSource
-    claims: tuple[Claim, ...]
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 @contextmanager
-def open_source(
-    text: str,
-    damaged: Path,
-    claims: Sequence[Claim] = (),
-    *,
-    note: Callable[[str], None] = lambda _: None,
+def open_remote(
+    text: str, damaged: Path, claims: Sequence[Claim], *, note: Callable[[str], None]
 ) -> Iterator[OpenSource]:
-    """Open what `text` names; use it in a `with` statement.
+    """Open what lies on a Hub, or at an address; use it in a `with` statement.
 
     Args:
-        text: `OWNER/REPO[@REVISION]`, `hf://OWNER/REPO[@REVISION][/FILE]`, an address
-            that begins with `https://`, or the path of a copy. What exists as a path is
-            a path.
+        text: `OWNER/REPO[@REVISION]`, `hf://OWNER/REPO[@REVISION][/FILE]`, or an
+            address that begins with `https://`.
         damaged: The file to repair: a repository is searched for its name.
         claims: What is said about it already: a repository may have it renamed.
         note: Told what is being asked, one line.
 
     Raises:
-        UsageError: `url` for an address from which no file is fetched; `same-file`.
-        InputError: The copy cannot be opened.
-        IntegrityError: What lies beside the copy is not what its name promises.
+        UsageError: `url` for an address from which no file is fetched.
+        InputError: `not-found`, it is neither, nor a path.
         HubError: The server does not have it, refuses, or cannot be reached.
     """
-    reference = _reference(text)
-    if reference is not None:
-        with connect() as connection:
-            note(f"look up {reference.repo_id} at {visible(reference.revision)}")
-            yield _open_on_hub(connection, reference, damaged, claims)
-    elif _URL.match(text):
+    if _ADDRESS.match(text) and not text.lower().startswith(_HUB):
         require_address(text)
         parts = urlsplit(text)
-        host = parts.netloc.rpartition("@")[2]
-        with connect(f"{parts.scheme}://{host}") as connection:
-            label = visible(f"{parts.scheme}://{host}{parts.path}", 1024)
-            note(f"look at {label}")
+        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        label = visible(f"{origin}{parts.path}", 1024)
+        note(f"look at {label}")
+        with connect(origin) as connection:
             yield OpenSource(_open_address(connection, text, label), ())
-    else:
-        path = Path(text)
-        with closing(FileSource(path, damaged=damaged)) as source:
-            beside = (
-                claim for claim in claims_beside(path) if claim.file_name == path.name
-            )
-            yield OpenSource(source, _renamed(beside, damaged))
-
-
-def _reference(text: str) -> HubReference | None:
-    if text.lower().startswith(_HUB):
-        return parse_reference(text)
-    if _URL.match(text) or Path(text).exists():
-        return None
-    return parse_reference(f"{_HUB}{text}")
+        return
+    reference = parse_reference(f"{_HUB}{text.removeprefix(_HUB)}")
+    if reference is None:
+        raise InputError(
+            text,
+            "not found, and neither a repository nor an address",
+            code="not-found",
+            hint="name OWNER/REPO[@REVISION], hf://OWNER/REPO[@REVISION]/FILE, an "
+            "address that begins with https://, or another copy on disk",
+        )
+    note(f"look up {reference.repo_id} at {visible(reference.revision)}")
+    with connect() as connection:
+        yield _open_on_hub(connection, reference, damaged, claims)
 
 
 def _open_address(connection: HubConnection, url: str, label: str) -> HttpRanges:
@@ -114,7 +88,7 @@ def _open_on_hub(
     said = hub_claims(connection, repo_id, commit)
     found = _find(said, reference, damaged, claims)
     ranges = _hub_ranges(connection, repo_id, commit, found)
-    return OpenSource(ranges, _renamed([found], damaged))
+    return OpenSource(ranges, renamed([found], damaged))
 
 
 def _hub_ranges(
@@ -182,8 +156,3 @@ def _find(
         hint=f"name the file: --from {_HUB}{reference.repo_id}@"
         f"{visible(reference.revision)}/{visible(named[0])}",
     )
-
-
-def _renamed(claims: Iterable[Claim], damaged: Path) -> tuple[Claim, ...]:
-    """Return claims about one file, which is called otherwise here."""
-    return tuple(replace(claim, name=damaged.name) for claim in claims)

@@ -1,10 +1,14 @@
 """Where whole bytes come from: another copy on disk, or a server (`release.hub`)."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from release.claims.claim import Claim
+from release.claims.gather import claims_beside
 from release.errors import UsageError, visible
 from release.formats.input import InputFile
 from release.formats.scan import blocks
@@ -42,6 +46,40 @@ class RangeSource(Protocol):
 
     def close(self) -> None:
         """Give up files and connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source of ranges, and what is said about the file where it lies.
+
+    The claims call the file by the name that it has here.
+    """
+
+    ranges: RangeSource
+    claims: tuple[Claim, ...]
+
+
+@contextmanager
+def open_copy(path: Path, damaged: Path) -> Iterator[OpenSource]:
+    """Open another copy on disk; use it in a `with` statement.
+
+    Args:
+        path: The copy.
+        damaged: The file to repair.
+
+    Raises:
+        InputError: The copy cannot be opened.
+        UsageError: `same-file`.
+        IntegrityError: What lies beside the copy is not what its name promises.
+    """
+    with closing(FileSource(path, damaged=damaged)) as source:
+        beside = [each for each in claims_beside(path) if each.file_name == path.name]
+        yield OpenSource(source, renamed(beside, damaged))
+
+
+def renamed(claims: Iterable[Claim], damaged: Path) -> tuple[Claim, ...]:
+    """Return claims about one file, which is called otherwise here."""
+    return tuple(replace(claim, name=damaged.name) for claim in claims)
 
 
 class FileSource:

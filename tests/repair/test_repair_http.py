@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 
 import release.hub.client
+import release.hub.range_sources
 
 MIB = 2**20
 NAME = "model-fp16.safetensors"

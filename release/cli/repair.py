@@ -173,6 +173,8 @@ def _text(report: "RepairReport") -> list[str]:
     if report.checked:
         digest = f" {report.digest}" if report.digest else ""
         lines.append(f"checked by {report.checked}{digest}")
+        if "xxh3" in report.checked:
+            lines.append("xxh3 finds accidental damage; identity was not checked")
     lines.append(f"what the file must be was told by {report.told_by}")
     if report.kept is not None:
         lines.append(f"the damaged file is now {visible(report.kept, 1024)}")

@@ -9,6 +9,8 @@ import pytest
 from numpy.random import default_rng
 from safetensors.numpy import save_file
 
+from release.repair.source import FileSource
+
 MIB = 2**20
 NAME = "model-fp16.safetensors"
 RECORD = "model-fp16.krelease.json"
@@ -232,6 +234,58 @@ def test_record_beside_the_other_copy_is_believed_too(damage, repaired, whole):
     report = repaired("--from", whole)
 
     assert report["fetched_nbytes"] == MIB
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_clone_of_the_damaged_file_is_mended_where_there_are_clones(
+    damage, repaired, lone, monkeypatch, case
+):
+    def clone(output, source):
+        output.write_at(0, source.read(0, source.nbytes))
+        return True
+
+    monkeypatch.setattr("release.formats.kept_output.KeptOutput.clone", clone)
+    change, nbytes_max = DAMAGES[case]
+    damage(change)
+
+    assert repaired("--from", lone)["fetched_nbytes"] <= nbytes_max
+
+
+def test_file_that_changes_meanwhile_stays_as_it_was_made(
+    damage, krelease, lone, monkeypatch
+):
+    path = damage(flip(9 * MIB))
+    read_range = FileSource.read_range
+
+    def change(source, begin, end):
+        path.write_bytes(b"changed")
+        yield from read_range(source, begin, end)
+
+    monkeypatch.setattr("release.repair.source.FileSource.read_range", change)
+
+    code, out, _ = krelease("repair", NAME, "--json", "--from", lone)
+
+    assert (code, json.loads(out)["code"]) == (4, "input-changed")
+    assert path.read_bytes() == b"changed"
+
+
+def test_part_that_the_disk_refuses_to_read_is_fetched(
+    damage, repaired, lone, monkeypatch, here
+):
+    path = damage()
+    inode = path.stat().st_ino
+    preadv = os.preadv
+
+    def refuse(descriptor, buffers, offset):
+        if os.fstat(descriptor).st_ino == inode and offset // MIB == 4:
+            raise OSError(5, "Input/output error")
+        return preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr("release.formats.input.os.preadv", refuse)
+
+    report = repaired("--from", lone)
+
+    assert report["ranges"] == [[4 * MIB, 5 * MIB]]
 
 
 class TestMostlyDamaged:

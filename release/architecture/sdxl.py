@@ -105,7 +105,7 @@ def copied_reason(name: str, dtype: Dtype) -> str:
         return "position ids are indices"
     if last == "logit_scale":
         return "logit_scale is a training constant"
-    if name in _schedule_names():
+    if is_schedule_buffer(name):
         return "noise schedule buffer"
     if name in _marker_names() or name.startswith("edm_"):
         return "prediction type marker"
@@ -117,6 +117,11 @@ def copied_reason(name: str, dtype: Dtype) -> str:
 def is_copied(name: str, dtype: Dtype) -> bool:
     """Return whether a tensor is copied bit for bit: never computed, never cast."""
     return bool(copied_reason(name, dtype))
+
+
+def is_schedule_buffer(name: str) -> bool:
+    """Return whether a tensor is a buffer of the noise schedule, not of the network."""
+    return name in _schedule_names()
 
 
 def detect(tensors: Mapping[str, tuple[int, ...]]) -> str:

@@ -59,15 +59,23 @@ class InputFile:
 
     Args:
         path: The file.
+        descriptor: Of that file, if it is open already; it then belongs to this object.
+
+    Attributes:
+        path: The file.
+        nbytes: Its bytes.
+        begin: First of them within what the descriptor reads.
+        fingerprint: The state in which it was opened.
 
     Raises:
         InputError: `not-found`, `not-a-file` (directory, pipe, device, symlink loop)
             or `not-readable`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, descriptor: int | None = None) -> None:
         self.path = path
-        self._descriptor = _open_regular(path)
+        self._descriptor = _open_regular(path) if descriptor is None else descriptor
+        self.begin = 0
         self.fingerprint = fingerprint_of(os.fstat(self._descriptor))
         self.nbytes = self.fingerprint.size
 
@@ -110,8 +118,9 @@ class InputFile:
         """
         rest = buffer.cast("B")
         while rest:
+            block, place = rest[:_CALL_NBYTES_MAX], self.begin + offset
             try:
-                count = os.preadv(self._descriptor, [rest[:_CALL_NBYTES_MAX]], offset)
+                count = os.preadv(self._descriptor, [block], place)
             except OSError as error:
                 raise self._read_failure(offset, error) from error
             if count == 0:
@@ -131,7 +140,7 @@ class InputFile:
         if now != self.fingerprint:
             raise self._changed(
                 f"changed while it was read, got {now.size:,} bytes, "
-                f"expected the unchanged {self.nbytes:,} bytes"
+                f"expected the unchanged {self.fingerprint.size:,} bytes"
             )
 
     def _changed(self, reason: str) -> InputError:
@@ -149,6 +158,45 @@ class InputFile:
             code="read-failed",
             hint="check the disk, then copy or download the file again",
         )
+
+
+class WindowFile(InputFile):
+    """A range of an open file, as if it were a file of its own.
+
+    Closing it leaves the other file open, and the other way round. That the file
+    changed, in the range or beside it, is found for both.
+
+    Args:
+        file: The file; its open state is what the window is compared with.
+        path: What messages call the window.
+        begin: First byte, from the start of `file`.
+        nbytes: Bytes of the window.
+
+    Raises:
+        ValueError: The range leaves the file.
+    """
+
+    def __init__(self, file: InputFile, path: Path, *, begin: int, nbytes: int) -> None:
+        if not 0 <= begin <= begin + nbytes <= file.nbytes:
+            message = f"bytes {begin} to {begin + nbytes} of {file.nbytes}"
+            raise ValueError(message)
+        self.path = path
+        self._descriptor = os.dup(file.fileno())
+        self.begin = file.begin + begin
+        self.fingerprint = file.fingerprint
+        self.nbytes = nbytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset` bytes inside the window; see `InputFile`.
+
+        Raises:
+            InputError: As for `InputFile.read`.
+            ValueError: The range leaves the window.
+        """
+        if not 0 <= offset <= self.nbytes - buffer.nbytes:
+            message = f"bytes {offset} to {offset + buffer.nbytes} of {self.nbytes}"
+            raise ValueError(message)
+        super().read_into(offset, buffer)
 
 
 def opened(source: Path | InputFile) -> InputFile:

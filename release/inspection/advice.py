@@ -1,13 +1,13 @@
 """Which conversion of a checkpoint makes sense, and how large its result is."""
 
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Final
 
 from release.architecture.contents import Contents
 from release.architecture.ema import is_ema
 from release.formats.tensor import TensorEntry
+from release.inspection.facts import main_dtype
 from release.inspection.report import UNREADABLE, Advice, LayoutReport
 from release.numeric.dtype import Dtype
 from release.variants.assign import assign
@@ -46,7 +46,7 @@ def advise(
         for name, entry in tensors.items()
         if name not in auxiliary and not is_ema(name)
     }
-    main = _main_dtype(weights)
+    main = main_dtype(weights.values())
     if main is None:
         return (), "nothing to convert: no tensor holds floating-point numbers"
     if layout is not None and layout.name == UNREADABLE:
@@ -70,15 +70,6 @@ def _options(main: Dtype, architecture: str, contents: Contents) -> dict[str, st
     if contents in _NETWORKS and architecture != "unknown":
         options |= _REASONS
     return options
-
-
-def _main_dtype(tensors: Mapping[str, TensorEntry]) -> Dtype | None:
-    """Return the floating dtype of most parameters."""
-    sizes: Counter[Dtype] = Counter()
-    for entry in tensors.values():
-        if entry.dtype.is_arithmetic:
-            sizes[entry.dtype] += entry.n_elements
-    return max(sizes, key=lambda dtype: sizes[dtype]) if sizes else None
 
 
 def _nbytes_as(

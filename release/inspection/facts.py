@@ -1,16 +1,18 @@
 """Facts about a checkpoint that follow from names, dtypes, shapes and metadata."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from release.architecture.contents import Part, part_of
 from release.architecture.sdxl import component_of, sdxl_tensors
 from release.formats.tensor import TensorEntry
 from release.inspection.report import MetadataEntry, PartReport, Prediction
+from release.numeric.dtype import Dtype
 from release.privacy import private_reason
 
-_PREDICTION_KEYS: Final = ("modelspec.prediction_type", "predict_key")
+PREDICTION_KEYS: Final = ("modelspec.prediction_type", "predict_key")
+"""Metadata that states what the network predicts."""
 _PREDICTION_WORDS: Final = {
     "epsilon": "epsilon",
     "eps": "epsilon",
@@ -80,7 +82,7 @@ def prediction_of(
     ):
         if marker in names:
             return Prediction(kind, f"tensor {marker}", zero_snr)
-    for key in _PREDICTION_KEYS:
+    for key in PREDICTION_KEYS:
         kind = stated_prediction(metadata.get(key, ""))
         if kind:
             return Prediction(kind, f"metadata {key}", zero_snr)
@@ -92,6 +94,15 @@ def prediction_of(
 def stated_prediction(text: str) -> str:
     """Return "epsilon" or "v" for any program's word for it, "" for other words."""
     return _PREDICTION_WORDS.get(text.lower(), "")
+
+
+def main_dtype(entries: Iterable[TensorEntry]) -> Dtype | None:
+    """Return the floating dtype of most parameters; None where there are none."""
+    sizes: Counter[Dtype] = Counter()
+    for entry in entries:
+        if entry.dtype.is_arithmetic:
+            sizes[entry.dtype] += entry.n_elements
+    return max(sizes, key=lambda dtype: sizes[dtype]) if sizes else None
 
 
 def missing_tensors(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from release.errors import InputError
-from release.formats.input import InputFile
+from release.formats.input import InputFile, WindowFile
 
 
 @pytest.fixture
@@ -236,4 +236,62 @@ def test_descriptor_is_closed_once(path):
     file.close()
 
     with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def window(file, begin=100, nbytes=50):
+    return WindowFile(file, file.path / "part", begin=begin, nbytes=nbytes)
+
+
+def test_window_is_a_file_of_its_own(path):
+    with InputFile(path) as file, window(file) as part:
+        assert (part.nbytes, part.path) == (50, path / "part")
+        assert part.read(0, 50) == bytes(range(100, 150))
+        assert part.read(48, 2) == bytes([148, 149])
+        with WindowFile(part, path, begin=10, nbytes=2) as inner:
+            assert inner.read(0, 2) == bytes([110, 111])
+
+
+def test_window_outlives_its_file(path):
+    with InputFile(path) as file:
+        part = window(file)
+
+    assert part.read(0, 1) == bytes([100])
+    part.check_unchanged()
+    part.close()
+
+
+@pytest.mark.parametrize(("offset", "nbytes"), [(-1, 1), (50, 1), (0, 51)])
+def test_nothing_beside_a_window_is_read(path, offset, nbytes):
+    with InputFile(path) as file:
+        part = window(file)
+
+    with pytest.raises(ValueError, match="of 50"), part:
+        part.read(offset, nbytes)
+
+
+@pytest.mark.parametrize(("begin", "nbytes"), [(-1, 1), (4096, 1), (0, 4097), (5, -1)])
+def test_window_that_leaves_its_file_is_refused(path, begin, nbytes):
+    with InputFile(path) as file, pytest.raises(ValueError, match="of 4096"):
+        window(file, begin, nbytes)
+
+
+def test_change_beside_a_window_is_told_of_it(path):
+    with InputFile(path) as file, window(file) as part:
+        os.truncate(path, 4095)
+        with pytest.raises(InputError) as caught:
+            part.check_unchanged()
+
+    assert caught.value.code == "input-changed"
+    assert str(caught.value).startswith(f"{path / 'part'}: ")
+    assert "expected the unchanged 4,096 bytes" in str(caught.value)
+
+
+def test_descriptor_that_is_open_already_is_taken_over(path):
+    descriptor = os.open(path, os.O_RDONLY)
+
+    with InputFile(path / "name", descriptor=descriptor) as file:
+        assert (file.nbytes, file.read(7, 1)) == (4096, b"\x07")
+
+    with pytest.raises(OSError, match="descriptor"):
         os.fstat(descriptor)

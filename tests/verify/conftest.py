@@ -1,7 +1,10 @@
 """A small release folder, with a manifest in the true form."""
 
+import importlib.util
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import safetensors.torch
@@ -69,3 +72,14 @@ def small_release(
 def folder(tmp_path: Path, small_release: Path) -> Path:
     """A copy of the small release, to be damaged."""
     return Path(shutil.copytree(small_release, tmp_path / "release"))
+
+
+@pytest.fixture(scope="session")
+def zips() -> ModuleType:
+    """The module zips.py: archives with any defect."""
+    path = Path(__file__).with_name("zips.py")
+    spec = importlib.util.spec_from_file_location("verify_zips", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

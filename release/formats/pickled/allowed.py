@@ -6,8 +6,8 @@ Everything that is not listed is refused, and all such names are told to the use
 from typing import Final
 
 from release.errors import visible
-from release.formats.pickled.faults import RefusedError
 from release.formats.pickled.values import DtypeName, Function, StorageType, Stub
+from release.formats.refused import RefusedError
 from release.numeric.dtype import Dtype
 
 _FUNCTIONS: Final = {

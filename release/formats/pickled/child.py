@@ -8,14 +8,14 @@ import resource
 import sys
 from typing import Final
 
-from release.formats.pickled.faults import RefusedError
 from release.formats.pickled.parse import parse
 from release.formats.pickled.plan import (
     ANSWER_NBYTES_MAX,
     encode_plan,
     encode_refusal,
 )
-from release.formats.pickled.source import Source
+from release.formats.refused import RefusedError
+from release.formats.unzip.source import Source
 
 STUB_GLOBALS: Final = "stub-globals"
 """The argument that asks for stubs."""

@@ -4,25 +4,28 @@ Read strictly, because two readers that find different members see two models. S
 come from the central directory; everything that a local header repeats must agree.
 
 Source:
-    PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12 and 4.5.3.
+    PKWARE APPNOTE 6.3.10, section 4.3.
 """
 
-import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from release.errors import visible
-from release.formats.pickled.entries import Entry, check_kind, read_entries, widen
-from release.formats.pickled.faults import RefusedError
-from release.formats.pickled.source import Source
-from release.formats.pickled.zip_end import find_directory
+from release.formats.refused import RefusedError
+from release.formats.unzip.end import find_directory
+from release.formats.unzip.entries import (
+    FOLDER_ATTRIBUTE,
+    STORED,
+    Entry,
+    check_kind,
+    read_entries,
+)
+from release.formats.unzip.places import place_entries
+from release.formats.unzip.source import Source
 
-_LOCAL: Final = struct.Struct("<4s5H3L2H")
-_LOCAL_MAGIC: Final = b"PK\x03\x04"
-_SIZES_FOLLOW: Final = 0x0008
-
+_METHODS: Final = (STORED,)
 _MEMBERS_WARN: Final = 5_000
 _NAME_NBYTES_MAX: Final = 1024
 
@@ -91,12 +94,13 @@ def read_archive(source: Source) -> Archive:
     entries = read_entries(source, directory)
     _check_purpose({entry.name.rpartition("/")[2].casefold() for entry in entries})
     for entry in entries:
-        check_kind(entry.name, entry.flags, entry.method)
+        check_kind(entry.name, entry.flags, entry.method, _METHODS)
+        _check_is_record(entry)
         _check_name(entry.name)
     _check_unique(entries)
     root = _root(entries)
     members: dict[str, Member] = {}
-    begins = _check_places(source, entries, directory.offset)
+    begins = place_entries(source, entries, directory.offset, methods=_METHODS)
     for entry, begin in zip(entries, begins, strict=True):
         name = entry.name.removeprefix(root)
         crc = None if entry.crc == 0 and entry.nbytes else entry.crc
@@ -116,6 +120,14 @@ def _check_purpose(last_names: set[str]) -> None:
         raise RefusedError(
             "torchscript",
             "is a TorchScript program, expected a checkpoint of plain tensors",
+        )
+
+
+def _check_is_record(entry: Entry) -> None:
+    if entry.attributes & FOLDER_ATTRIBUTE:
+        raise RefusedError(
+            "zip-flags",
+            f"member {visible(entry.name)} is marked as a folder, expected a record",
         )
 
 
@@ -157,66 +169,6 @@ def _root(entries: list[Entry]) -> str:
         )
     folder, slash = roots.pop()
     return folder + slash
-
-
-def _check_places(
-    source: Source, entries: list[Entry], directory_offset: int
-) -> list[int]:
-    """Return where the data of each entry begins, after all local headers agree."""
-    position = 0
-    begins: dict[int, int] = {}
-    for entry in sorted(entries, key=lambda entry: entry.offset):
-        if not begins and entry.offset != 0:
-            raise RefusedError(
-                "format", f"{entry.offset:,} bytes precede the archive, expected none"
-            )
-        if entry.offset < position:
-            raise RefusedError(
-                "format", f"member {visible(entry.name)} overlaps another"
-            )
-        begin = _check_local(source, entry, directory_offset)
-        position = begin + entry.nbytes
-        if position > directory_offset:
-            raise RefusedError(
-                "format", f"member {visible(entry.name)} runs into the directory"
-            )
-        begins[entry.offset] = begin
-    return [begins[entry.offset] for entry in entries]
-
-
-def _check_local(source: Source, entry: Entry, directory_offset: int) -> int:
-    """Compare a local header with the central entry; return where its data begins."""
-    n_name = len(entry.raw_name)
-    if entry.offset + _LOCAL.size + n_name > directory_offset:
-        raise RefusedError("format", f"member {visible(entry.name)} is cut short")
-    raw = source.read(entry.offset, _LOCAL.size + n_name)
-    magic, _, flags, method, _, _, crc, packed, nbytes, n_local, n_extra = (
-        _LOCAL.unpack_from(raw)
-    )
-    if magic != _LOCAL_MAGIC:
-        raise RefusedError("format", f"member {visible(entry.name)} has no header")
-    check_kind(entry.name, flags, method)
-    begin: int = entry.offset + _LOCAL.size + n_name + n_extra
-    if n_local != n_name or raw[_LOCAL.size :] != entry.raw_name:
-        raise _mismatch(entry, "name")
-    if flags != entry.flags:
-        raise _mismatch(entry, "flags")
-    if not flags & _SIZES_FOLLOW:
-        if begin > directory_offset:
-            raise RefusedError("format", f"member {visible(entry.name)} is cut short")
-        extra = source.read(begin - n_extra, n_extra)
-        sizes = widen(extra, (nbytes, packed), entry.name)
-        if (crc, *sizes) != (entry.crc, entry.nbytes, entry.nbytes):
-            raise _mismatch(entry, "sizes or CRC")
-    return begin
-
-
-def _mismatch(entry: Entry, what: str) -> RefusedError:
-    return RefusedError(
-        "zip-mismatch",
-        f"member {visible(entry.name)}: its {what} in the directory and at its place "
-        f"differ",
-    )
 
 
 def _warnings(members: Mapping[str, Member]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from release.errors import (
     visible,
 )
 from release.formats.hints import DAMAGED, FAULTY_WRITER
+from release.formats.refused import RefusedError
 
 REASON_LENGTH_MAX: Final = 8192
 """Characters of a reason; longer ones are cut."""
@@ -31,22 +32,6 @@ _SAVE_AGAIN: Final = (
     "have its author save it again, as safetensors or with torch.save of a dictionary "
     "of plain tensors"
 )
-
-
-class RefusedError(Exception):
-    """A file, or an answer of the child, that is not accepted.
-
-    Args:
-        code: One of `FAULTS`.
-        reason: One line, already safe for a terminal.
-        advice: Key of `FAULTS` whose hint fits better than that of `code`.
-    """
-
-    def __init__(self, code: str, reason: str, advice: str = "") -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-        self.advice = advice or code
 
 
 class Fault(NamedTuple):

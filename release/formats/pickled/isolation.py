@@ -15,8 +15,9 @@ from typing import Final
 from release.errors import visible
 from release.formats.input import InputFile
 from release.formats.pickled.child import STUB_GLOBALS, cpu_seconds
-from release.formats.pickled.faults import RefusedError, error_for
+from release.formats.pickled.faults import error_for
 from release.formats.pickled.plan import ANSWER_NBYTES_MAX, Plan, decode_answer
+from release.formats.refused import RefusedError
 
 _ROOT: Final = Path(__file__).resolve().parents[3]
 """The folder that holds our package: a checkout, or one of installed packages."""

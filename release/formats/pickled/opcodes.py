@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from release.formats.pickled.allowed import Names
-from release.formats.pickled.faults import RefusedError
 from release.formats.pickled.rebuild import call, persistent_storage
 from release.formats.pickled.values import Dict, Function, Storage, Stub, Tensor
+from release.formats.refused import RefusedError
 
 _OPCODES_MAX: Final = 5_000_000
 _MEMO_MAX: Final = 2_000_000

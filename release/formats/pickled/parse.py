@@ -9,11 +9,9 @@ from typing import Final
 from release.errors import first_names, visible
 from release.formats.pickled.allowed import Names
 from release.formats.pickled.container import Archive, Member, read_archive
-from release.formats.pickled.faults import RefusedError
 from release.formats.pickled.opcodes import Machine
 from release.formats.pickled.plan import Plan, Record
 from release.formats.pickled.sniff import require_zip
-from release.formats.pickled.source import Source
 from release.formats.pickled.structure import find_state_dict
 from release.formats.pickled.values import Storage, Tensor
 from release.formats.pickled.views import (
@@ -23,6 +21,8 @@ from release.formats.pickled.views import (
     check_view,
     join_dims,
 )
+from release.formats.refused import RefusedError
+from release.formats.unzip.source import Source
 
 _PICKLE: Final = "data.pkl"
 _PICKLE_NBYTES_MAX: Final = 64 * 2**20

@@ -13,7 +13,7 @@ from typing import Final, TypeGuard, TypeVar
 
 from release.errors import visible
 from release.formats.limits import TENSORS_MAX
-from release.formats.pickled.faults import FAULTS, RefusedError
+from release.formats.pickled.faults import FAULTS
 from release.formats.pickled.structure import check_name
 from release.formats.pickled.views import (
     View,
@@ -21,6 +21,7 @@ from release.formats.pickled.views import (
     check_shape,
     check_view,
 )
+from release.formats.refused import RefusedError
 from release.numeric.dtype import BY_CODE
 
 ANSWER_NBYTES_MAX: Final = 64 * 2**20

@@ -8,7 +8,6 @@ Source:
 from typing import Final, NoReturn
 
 from release.errors import visible
-from release.formats.pickled.faults import RefusedError
 from release.formats.pickled.values import (
     Dict,
     DtypeName,
@@ -18,6 +17,7 @@ from release.formats.pickled.values import (
     Stub,
     Tensor,
 )
+from release.formats.refused import RefusedError
 from release.numeric.dtype import Dtype
 
 _KEY_LENGTH_MAX: Final = 256

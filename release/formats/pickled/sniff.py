@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from release.formats.pickled.faults import RefusedError
-from release.formats.pickled.source import Source
+from release.formats.refused import RefusedError
+from release.formats.unzip.source import Source
 
 ZIP_MAGIC: Final = b"PK\x03\x04"
 """First bytes of every archive that PyTorch writes."""

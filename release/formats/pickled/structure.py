@@ -10,8 +10,8 @@ from typing import Final
 
 from release.errors import first_names, visible
 from release.formats.limits import NAME_NBYTES_MAX, TENSORS_MAX
-from release.formats.pickled.faults import RefusedError
 from release.formats.pickled.values import Dict, DtypeName, StorageType, Stub, Tensor
+from release.formats.refused import RefusedError
 
 _DEPTH_MAX: Final = 8
 _VISITED_MAX: Final = 1_000_000

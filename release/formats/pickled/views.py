@@ -11,7 +11,7 @@ from typing import Final
 
 from release.errors import visible
 from release.formats.limits import DIM_MAX, RANK_MAX
-from release.formats.pickled.faults import RefusedError
+from release.formats.refused import RefusedError
 from release.numeric.dtype import Dtype
 
 _GATHERED_RANK_MAX: Final = 32

@@ -9,9 +9,10 @@ import pytest
 
 from release.formats.pickled.checkpoint import PickledCheckpoint
 from release.formats.pickled.child import answer
-from release.formats.pickled.faults import RefusedError, error_for
+from release.formats.pickled.faults import error_for
 from release.formats.pickled.plan import decode_answer
-from release.formats.pickled.source import Source
+from release.formats.refused import RefusedError
+from release.formats.unzip.source import Source
 
 
 def load_builder() -> ModuleType:

@@ -11,8 +11,9 @@ import zlib
 import torch
 
 from release.formats.pickled.child import answer
-from release.formats.pickled.faults import FAULTS, RefusedError
+from release.formats.pickled.faults import FAULTS
 from release.formats.pickled.plan import decode_answer
+from release.formats.refused import RefusedError
 
 READ = "read as PyTorch does"
 N_PICKLES = 8_000

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from release.formats.pickled.faults import FAULTS, RefusedError, error_for
+from release.formats.pickled.faults import FAULTS, error_for
 from release.formats.pickled.plan import Plan, Record, decode_answer, encode_plan
 from release.formats.pickled.views import View, check_view, join_dims
+from release.formats.refused import RefusedError
 from release.numeric.dtype import Dtype
 
 PLAN = Plan(

@@ -1,8 +1,8 @@
-"""A descriptor read by position, in the child that has nothing else of the file."""
+"""A descriptor read by position, for readers that have nothing else of the file."""
 
 import os
 
-from release.formats.pickled.faults import RefusedError
+from release.formats.refused import RefusedError
 
 
 class Source:

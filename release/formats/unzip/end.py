@@ -8,8 +8,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from release.formats.pickled.faults import RefusedError
-from release.formats.pickled.source import Source
+from release.formats.refused import RefusedError
+from release.formats.unzip.source import Source
 
 _END: Final = struct.Struct("<4s4H2LH")
 _END_MAGIC: Final = b"PK\x05\x06"
@@ -28,12 +28,14 @@ class Directory:
         n_members: Entries of the directory.
         offset: Its first byte, from the start of the file.
         nbytes: Its length.
+        end: Byte after the archive's last one.
         warnings: About comment and trailing bytes.
     """
 
     n_members: int
     offset: int
     nbytes: int
+    end: int
     warnings: tuple[str, ...]
 
 
@@ -68,8 +70,9 @@ def find_directory(source: Source) -> Directory:
             f"has a central directory of {nbytes:,} bytes at {offset:,}, expected it "
             f"to end at byte {end:,}"
         )
-    n_after = source.nbytes - at - _END.size - n_comment
-    return Directory(n_members, offset, nbytes, _warnings(n_comment, n_after))
+    after = at + _END.size + n_comment
+    warnings = _warnings(n_comment, source.nbytes - after)
+    return Directory(n_members, offset, nbytes, after, warnings)
 
 
 def _find_end(source: Source) -> tuple[int, tuple[int, ...]]:

@@ -5,22 +5,29 @@ Source:
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from release.errors import visible
-from release.formats.pickled.faults import RefusedError
-from release.formats.pickled.source import Source
-from release.formats.pickled.zip_end import Directory
+from release.formats.refused import RefusedError
+from release.formats.unzip.end import Directory
+from release.formats.unzip.source import Source
 
 _CENTRAL: Final = struct.Struct("<4s6H3L5H2L")
 _CENTRAL_MAGIC: Final = b"PK\x01\x02"
-_STORED: Final = 0
-_FLAGS_ALLOWED: Final = 0x0808
-"""Sizes behind the data, and names in UTF-8; PyTorch sets both."""
-_FOLDER_ATTRIBUTE: Final = 0x10
+STORED: Final = 0
+"""The method that leaves bytes as they are."""
+DEFLATED: Final = 8
+"""The method of nearly every compressed member."""
+FOLDER_ATTRIBUTE: Final = 0x10
 """By which some readers, PyTorch's among them, take a member for a folder: no data."""
+SIZES_FOLLOW: Final = 0x0008
+"""The flag of a member whose checksum and sizes stand behind its data."""
+
+_FLAGS_ALLOWED: Final = {STORED: 0x0808, DEFLATED: 0x080E}
+"""Sizes behind the data, names in UTF-8 (PyTorch sets both), and how hard a deflating
+program tried."""
 _SHOWN_64: Final = 0xFFFFFFFF
 _EXTRA_64: Final = 0x0001
 
@@ -39,6 +46,9 @@ class Entry:
         method: Zip method; 0 is stored.
         crc: CRC-32 of the data.
         nbytes: Bytes of the data.
+        packed: Bytes that it takes in the archive; the same where it is stored.
+        attributes: External attributes: the low byte is of DOS, the upper half of Unix.
+        extra: All extra fields.
         offset: Where the local header begins, from the start of the file.
     """
 
@@ -48,6 +58,9 @@ class Entry:
     method: int
     crc: int
     nbytes: int
+    packed: int
+    attributes: int
+    extra: bytes
     offset: int
 
 
@@ -56,7 +69,7 @@ def read_entries(source: Source, directory: Directory) -> list[Entry]:
 
     Raises:
         RefusedError: `zip-member` when there are too many or a name is not UTF-8,
-            `zip-flags`, `zip-mismatch` or `format`.
+            `zip-mismatch` or `format`.
     """
     if directory.n_members > _MEMBERS_MAX or directory.nbytes > _DIRECTORY_NBYTES_MAX:
         raise RefusedError(
@@ -90,21 +103,26 @@ def _read_entry(raw: bytes, position: int) -> tuple[Entry, int]:
     if magic != _CENTRAL_MAGIC or end > len(raw) or disk:
         raise RefusedError("format", f"central directory is broken at byte {position}")
     name = _decode(raw[names:extras])
-    if attributes & _FOLDER_ATTRIBUTE:
-        raise RefusedError(
-            "zip-flags",
-            f"member {visible(name)} is marked as a folder, expected a record",
-        )
-    nbytes, packed, offset = widen(
-        raw[extras : extras + n_extra], (nbytes, packed, offset), name
-    )
-    if nbytes != packed and method == _STORED:
+    extra = raw[extras : extras + n_extra]
+    nbytes, packed, offset = widen(extra, (nbytes, packed, offset), name)
+    if nbytes != packed and method == STORED:
         raise RefusedError(
             "zip-mismatch",
             f"member {visible(name)} is stored in {packed:,} bytes, "
             f"expected its {nbytes:,}",
         )
-    entry = Entry(raw[names:extras], name, flags, method, crc, nbytes, offset)
+    entry = Entry(
+        raw_name=raw[names:extras],
+        name=name,
+        flags=flags,
+        method=method,
+        crc=crc,
+        nbytes=nbytes,
+        packed=packed,
+        attributes=attributes,
+        extra=extra,
+        offset=offset,
+    )
     return entry, end
 
 
@@ -116,23 +134,31 @@ def _decode(raw: bytes) -> str:
         raise RefusedError("zip-member", f"member {shown} is not UTF-8") from None
 
 
-def check_kind(name: str, flags: int, method: int) -> None:
-    """Refuse what is not plain stored bytes.
+def check_kind(name: str, flags: int, method: int, methods: Collection[int]) -> None:
+    """Refuse methods that are not read, and bytes that are more than packed.
+
+    Args:
+        name: Of the member, for messages.
+        flags: Of its entry or its local header.
+        method: The same.
+        methods: Those that are read: `STORED`, `DEFLATED`.
 
     Raises:
         RefusedError: `zip-flags` or `compressed`.
     """
-    if flags & ~_FLAGS_ALLOWED:
+    allowed = _FLAGS_ALLOWED.get(method, _FLAGS_ALLOWED[STORED])
+    if flags & ~allowed:
         raise RefusedError(
             "zip-flags",
             f"member {visible(name)} has zip flags 0x{flags:04x} (encrypted, patched "
-            f"or of unknown kind), expected at most 0x{_FLAGS_ALLOWED:04x}",
+            f"or of unknown kind), expected at most 0x{allowed:04x}",
         )
-    if method != _STORED:
+    if method not in methods:
+        expected = "stored or deflated" if DEFLATED in methods else "stored"
         raise RefusedError(
             "compressed",
             f"member {visible(name)} is compressed (zip method {method}), "
-            f"expected stored bytes",
+            f"expected {expected} bytes",
         )
 
 
@@ -150,7 +176,7 @@ def widen(extra: bytes, values: tuple[int, ...], name: str) -> tuple[int, ...]:
     missing = [at for at, value in enumerate(values) if value == _SHOWN_64]
     if not missing:
         return values
-    fields = [data for tag, data in _extra_fields(extra, name) if tag == _EXTRA_64]
+    fields = [data for tag, data in extra_fields(extra, name) if tag == _EXTRA_64]
     if len(fields) != 1 or len(fields[0]) < 8 * len(missing):
         raise RefusedError("format", f"member {visible(name)} lacks its 64-bit sizes")
     wide = list(values)
@@ -159,7 +185,12 @@ def widen(extra: bytes, values: tuple[int, ...], name: str) -> tuple[int, ...]:
     return tuple(wide)
 
 
-def _extra_fields(extra: bytes, name: str) -> Iterator[tuple[int, bytes]]:
+def extra_fields(extra: bytes, name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield tag and content of each extra field.
+
+    Raises:
+        RefusedError: `format`.
+    """
     position = 0
     while position < len(extra):
         head = extra[position : position + 4]

@@ -39,7 +39,7 @@ def require_named(path: Path, claims: Sequence[Claim], *, what: str) -> None:
 
 
 def find_original(
-    file: InputFile, claims: Sequence[Claim], source: RangeSource
+    file: InputFile, claims: Sequence[Claim], source: RangeSource, *, full: bool
 ) -> Original | None:
     """Return what the file was, in as small pieces as is known without fetching.
 
@@ -51,6 +51,8 @@ def find_original(
         file: The damaged file.
         claims: What is said about it and others, the best first.
         source: Where whole bytes come from; its keeper may state a SHA-256.
+        full: All of it will be fetched, so that digests of the whole file are worth
+            more than those in its own header, which may have been edited.
 
     Returns:
         None where nobody knows anything.
@@ -63,7 +65,9 @@ def find_original(
     whole = _whole_about(name, claims)
     if chunked is not None:
         return _with_whole(_of_chunks(chunked), whole)
-    original = original_by_own_header(file) or _of_whole(whole, source)
+    original = _of_whole(whole, source)
+    if original is None or not full:
+        original = original_by_own_header(file) or original
     return original and _with_whole(original, whole)
 
 

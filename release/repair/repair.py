@@ -67,7 +67,7 @@ def repair(
 
 def _repair(work: Work, claims: Sequence[Claim]) -> RepairReport:
     file = work.file
-    original = find_original(file, claims, work.source)
+    original = find_original(file, claims, work.source, full=work.options.full)
     bad = _damage(work, original)
     if original is not None:
         check = _whole_check(work, original, bad)

@@ -64,7 +64,7 @@ def open_copy(path: Path, damaged: Path) -> Iterator[OpenSource]:
     """Open another copy on disk; use it in a `with` statement.
 
     Args:
-        path: The copy.
+        path: The copy, or the folder that holds it under the file's name.
         damaged: The file to repair.
 
     Raises:
@@ -72,6 +72,8 @@ def open_copy(path: Path, damaged: Path) -> Iterator[OpenSource]:
         UsageError: `same-file`.
         IntegrityError: What lies beside the copy is not what its name promises.
     """
+    if path.is_dir():
+        path /= damaged.name
     with closing(FileSource(path, damaged=damaged)) as source:
         beside = [each for each in claims_beside(path) if each.file_name == path.name]
         yield OpenSource(source, renamed(beside, damaged))

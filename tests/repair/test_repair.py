@@ -178,13 +178,14 @@ def test_dry_run_says_what_a_repair_then_fetches(
     krelease, damage, repaired, lone, here, record
 ):
     path = damage(flip(2 * MIB, 10 * MIB), record=record)
-    before = sorted(here.iterdir()), path.stat()
+    before = sorted(here.iterdir()), path.stat().st_mtime_ns, path.stat().st_ino
 
     code, out, err = krelease("repair", NAME, "--json", "--dry-run", "--from", lone)
 
     assert code == 0, err
     planned = json.loads(out)
-    assert (sorted(here.iterdir()), path.stat()) == before
+    after = sorted(here.iterdir()), path.stat().st_mtime_ns, path.stat().st_ino
+    assert after == before
     assert planned["outcome"] == "damaged"
     done = repaired("--from", lone)
     assert planned["to_fetch_nbytes"] == done["fetched_nbytes"]
@@ -226,6 +227,12 @@ def test_renamed_file_is_known_by_its_header(krelease, damage, lone, here, sha25
 
     assert code == 0, err
     assert sha256sum(here / "other.safetensors") == sha256sum(lone)
+
+
+def test_folder_is_searched_for_the_files_name(damage, repaired, lone):
+    damage(flip(9 * MIB))
+
+    assert repaired("--from", lone.parent)["source"] == str(lone)
 
 
 def test_record_beside_the_other_copy_is_believed_too(damage, repaired, whole):
@@ -332,6 +339,16 @@ class TestWrongSource:
 
         assert (code, word) == (5, "source-bytes")
         assert "bytes 9,437,184 to 10,485,760" in message
+
+    def test_tensor_with_other_bytes_is_named(self, damage, refused, tmp_path, lone):
+        damage(flip(2 * MIB), record=False)
+        other = tmp_path / "other.safetensors"
+        other.write_bytes(flip(3 * MIB)(bytearray(lone.read_bytes())))
+
+        code, word, message = refused("--from", other, leaves=True)
+
+        assert (code, word) == (5, "source-bytes")
+        assert ": tensor model.diffusion_model.input_blocks.2.weight, bytes" in message
 
     def test_damage_elsewhere_in_the_source_does_not_matter(
         self, damage, repaired, tmp_path, lone

@@ -170,6 +170,27 @@ def test_repository_without_digests_of_parts_offers_the_full_download(
     assert (here / NAME).read_bytes() == b"other bytes" * 99
 
 
+def test_edited_header_is_replaced_by_a_full_download(
+    damage, refused, repaired, hub, lone
+):
+    content = lone.read_bytes()
+    n = int.from_bytes(content[:8], "little")
+    damage(
+        lambda _: (
+            (n + 8).to_bytes(8, "little")
+            + content[8 : 8 + n]
+            + b" " * 8
+            + content[8 + n :]
+        ),
+        record=False,
+    )
+
+    assert refused("--from", f"{REPO}@v1")[:2] == (5, "different-file")
+    report = repaired("--from", f"{REPO}@v1", "--full")
+
+    assert report["fetched_nbytes"] == len(content)
+
+
 def test_manifest_of_the_repository_tells_the_chunks(
     tmp_path, krelease, damage, repaired, hub, release_folder, sha256sum, here
 ):

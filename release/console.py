@@ -66,6 +66,7 @@ class Console:
         self._err = err or sys.stderr or io.StringIO()
         self.has_begun = False
         self._has_result = False
+        self._left = "no unfinished file is left"
         self._n_stages = 0
         self._stop: BaseException | None = None
         self._stop_time = 0.0
@@ -146,9 +147,13 @@ class Console:
         is_patient = time.monotonic() - self._stop_time < _PATIENCE_SECONDS
         return self._n_stages > 0 and is_patient
 
+    def keeps(self, line: str) -> None:
+        """Have `stopped` say what is left on purpose, not that nothing is."""
+        self._left = line
+
     def stopped(self, signal_name: str, *, exit_code: int) -> None:
         """Say that a signal ended the command, after everything was cleaned up."""
-        message = f"stopped by {signal_name}; no unfinished file is left"
+        message = f"stopped by {signal_name}; {self._left}"
         self._print(self._err, message)
         self._fail_as_json("stopped", message, "", exit_code)
 

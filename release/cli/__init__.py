@@ -18,6 +18,7 @@ try:
     from release.cli.publish import publish
     from release.cli.recipe_files import app as recipe
     from release.cli.releases import releases
+    from release.cli.repair import repair
     from release.cli.verify import verify
 except KeyboardInterrupt:
     # Ctrl-C before there is a command that could say so.
@@ -32,6 +33,7 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)
 app.command()(verify)
+app.command()(repair)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

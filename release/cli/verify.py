@@ -1,16 +1,13 @@
 """`krelease verify`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from release.cli.against import read_against
 from release.cli.app import session
 from release.cli.options import JsonOption, QuietOption, ThreadsOption
-
-if TYPE_CHECKING:
-    from release.claims.claim import Claim
-    from release.console import Console
 
 
 def verify(
@@ -75,25 +72,10 @@ def verify(
             level="sha256" if sha256 else "xxh3",
             threads=n_threads,
             progress=console,
-            against=_claims(against, console) if against is not None else (),
+            against=read_against(against, console) if against is not None else (),
             values=values,
         )
         console.result(
             "krelease.verify/1", document(report), text(report), brief=brief(report)
         )
         raise_if_bad(report)
-
-
-def _claims(what: str, console: "Console") -> "tuple[Claim, ...]":
-    """Return what the user's `--against` says, asking the Hub if it is one's."""
-    from release.claims.named import HubRevision, read_named
-
-    named = read_named(what)
-    if not isinstance(named, HubRevision):
-        return named
-    from release.hub.claims import hub_claims
-    from release.hub.client import connect
-
-    console.note(f"look up on the Hub: {named.repo_id} at {named.revision}")
-    with connect() as connection:
-        return hub_claims(connection, named.repo_id, named.revision)

@@ -10,7 +10,8 @@ Source:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 from release.errors import HeaderError
 from release.formats.header_encode import encode_header
@@ -18,12 +19,12 @@ from release.formats.header_entries import parse_entries, parse_metadata
 from release.formats.header_json import parse_header_json
 from release.formats.header_layout import check_layout
 from release.formats.hints import DAMAGED
-from release.formats.input import InputFile
 from release.formats.limits import HEADER_NBYTES_MAX, HEADER_NBYTES_WARN
 from release.formats.tensor import TensorEntry, TensorSpec, lay_out
 
 __all__ = [
     "Header",
+    "HeaderFile",
     "TensorEntry",
     "TensorSpec",
     "encode_header",
@@ -61,6 +62,21 @@ _LOOKALIKES: Final = (
 """First bytes, what a file is that begins so, and what to do."""
 
 
+class HeaderFile(Protocol):
+    """What a header is read from: an input, or the beginning of a file elsewhere."""
+
+    @property
+    def path(self) -> Path:
+        """What it is called in messages."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole file."""
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """Return `nbytes` bytes from `offset`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a safetensors file says about itself.
@@ -78,7 +94,7 @@ class Header:
     warnings: tuple[str, ...]
 
 
-def read_header(file: InputFile) -> Header:
+def read_header(file: HeaderFile) -> Header:
     """Return the header of `file`, all of it checked against the file's size.
 
     Raises:
@@ -95,7 +111,7 @@ def read_header(file: InputFile) -> Header:
     return _read(file, is_whole=True)
 
 
-def read_stated_header(file: InputFile) -> Header:
+def read_stated_header(file: HeaderFile) -> Header:
     """Return the header of a file that may end too early or too late.
 
     Everything is checked but the length of the data, which is what the header says.
@@ -106,7 +122,7 @@ def read_stated_header(file: InputFile) -> Header:
     return _read(file, is_whole=False)
 
 
-def _read(file: InputFile, *, is_whole: bool) -> Header:
+def _read(file: HeaderFile, *, is_whole: bool) -> Header:
     length = _header_length(file)
     raw = file.read(_LENGTH_NBYTES, length)
     members, padding_warnings = parse_header_json(file.path, raw)
@@ -130,7 +146,7 @@ def _read(file: InputFile, *, is_whole: bool) -> Header:
     )
 
 
-def _header_length(file: InputFile) -> int:
+def _header_length(file: HeaderFile) -> int:
     """Return N after comparing it with the file and with the limit."""
     probe = file.read(0, min(_PROBE_NBYTES, file.nbytes))
     if probe.startswith(_LFS_POINTER):

@@ -39,6 +39,18 @@ def lock_part(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
+def try_lock(descriptor: int) -> bool:
+    """Lock a file without waiting; return False when another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
 def remove_stale_parts(directory: Path) -> list[Path]:
     """Remove the parts in `directory` whose writer is gone; return their paths.
 

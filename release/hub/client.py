@@ -132,7 +132,7 @@ class HubConnection:
         To be used inside a `request`: it raises the client's exceptions.
         """
         address = f"{self.endpoint}{path}"
-        response = get_session().post(address, json=body, headers=self._headers())
+        response = get_session().post(address, json=body, headers=self.headers())
         hf_raise_for_status(response)
 
     @contextmanager
@@ -141,14 +141,15 @@ class HubConnection:
 
         To be used inside a `request`: it raises the client's exceptions.
         """
-        headers = self._headers() | {"Accept-Encoding": "identity"}
+        headers = self.headers() | {"Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
         with get_session().stream("GET", address, headers=headers) as response:
             hf_raise_for_status(response)
             yield response
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """Return the headers that tell the Hub who asks; for nobody else."""
         headers: dict[str, str] = build_hf_headers(
             token=self.api.token, library_name=_PROGRAM
         )
@@ -244,11 +245,16 @@ def connect(
             close_session()
 
 
+def is_loopback_host(host: str | None) -> bool:
+    """Return whether a host's name or number says that it is this machine."""
+    return host in _LOOPBACK
+
+
 def _is_loopback(address: str) -> bool:
     with suppress(ValueError):
         parts = urlsplit(address)
         if parts.scheme in {"http", "https"} and parts.hostname:
-            return parts.hostname in _LOOPBACK
+            return is_loopback_host(parts.hostname)
     raise HubError(
         f"{visible(masked(address))}: not the address of a Hub",
         code="hub-endpoint",

@@ -72,3 +72,15 @@ def test_help_is_quick(environment):
 
     # 0.15 s on a machine that does nothing else; the bound allows for one that does.
     assert statistics.median(seconds) < 0.6
+
+
+def test_repair_from_another_copy_loads_neither_torch_nor_the_hub(
+    release_folder, tmp_path
+):
+    path = next(release_folder.glob("*-fp8.safetensors"))
+    damaged = tmp_path / path.name
+    damaged.write_bytes(path.read_bytes()[:-1])
+    arguments = ("repair", damaged, "--from", path)
+
+    assert loaded_after(as_program(), "torch huggingface_hub numpy", *arguments) == ""
+    assert damaged.read_bytes() == path.read_bytes()

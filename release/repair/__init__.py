@@ -1,0 +1,1 @@
+"""Repair: a damaged file made whole again, with only what is damaged fetched anew."""

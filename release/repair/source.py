@@ -1,0 +1,122 @@
+"""Where whole bytes come from: another copy on disk, or a server (`release.hub`)."""
+
+import os
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from release.claims.claim import Claim
+from release.claims.gather import claims_beside
+from release.errors import UsageError, visible
+from release.formats.input import InputFile
+from release.formats.scan import blocks
+from release.numeric.digest import Bytes
+
+
+class RangeSource(Protocol):
+    """A copy of the file that can be read by byte range.
+
+    Nothing that it says is trusted: its size and SHA-256 are compared with what the
+    file must be, its bytes with their digests.
+    """
+
+    @property
+    def label(self) -> str:
+        """What it is called in a sentence; safe for a terminal, without secrets."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole copy."""
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 that its keeper states, 64 lower-case digits; None: states none."""
+
+    def read_range(self, begin: int, end: int) -> Generator[Bytes, None, None]:
+        """Yield exactly the bytes from `begin` to `end` (excluded), in order.
+
+        A block is valid until the next one is asked for.
+
+        Raises:
+            HubError: The server refuses, stumbles, or answers something else.
+            InputError: The copy on disk changed or cannot be read.
+        """
+
+    def close(self) -> None:
+        """Give up files and connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source of ranges, and what is said about the file where it lies.
+
+    The claims call the file by the name that it has here.
+    """
+
+    ranges: RangeSource
+    claims: tuple[Claim, ...]
+
+
+@contextmanager
+def open_copy(path: Path, damaged: Path) -> Iterator[OpenSource]:
+    """Open another copy on disk; use it in a `with` statement.
+
+    Args:
+        path: The copy, or the folder that holds it under the file's name.
+        damaged: The file to repair.
+
+    Raises:
+        InputError: The copy cannot be opened.
+        UsageError: `same-file`.
+        IntegrityError: What lies beside the copy is not what its name promises.
+    """
+    if path.is_dir():
+        path /= damaged.name
+    with closing(FileSource(path, damaged=damaged)) as source:
+        beside = [each for each in claims_beside(path) if each.file_name == path.name]
+        yield OpenSource(source, renamed(beside, damaged))
+
+
+def renamed(claims: Iterable[Claim], damaged: Path) -> tuple[Claim, ...]:
+    """Return claims about one file, which is called otherwise here."""
+    return tuple(replace(claim, name=damaged.name) for claim in claims)
+
+
+class FileSource:
+    """A copy on disk.
+
+    Args:
+        path: The copy.
+        damaged: The file to repair, which must be another one.
+
+    Raises:
+        InputError: The copy cannot be opened.
+        UsageError: `same-file`.
+    """
+
+    sha256 = None
+
+    def __init__(self, path: Path, *, damaged: Path) -> None:
+        self._file = InputFile(path)
+        self.label = visible(path, 1024)
+        self.nbytes = self._file.nbytes
+        if damaged.exists() and os.path.samestat(
+            os.fstat(self._file.fileno()), damaged.stat()
+        ):
+            self._file.close()
+            raise UsageError(
+                f"--from {self.label}: is the file to repair itself",
+                code="same-file",
+                hint="name another copy of it",
+            )
+
+    def read_range(self, begin: int, end: int) -> Generator[Bytes, None, None]:
+        """Yield the bytes from `begin` to `end`; see `RangeSource`."""
+        yield from blocks(self._file, begin, end)
+        self._file.check_unchanged()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -12,6 +12,7 @@ try:
     from release.cli.build import build
     from release.cli.convert import convert
     from release.cli.extract import extract
+    from release.cli.hash import hash_
     from release.cli.inspect import inspect
     from release.cli.merge import merge
     from release.cli.presets import presets
@@ -32,6 +33,7 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)
 app.command()(verify)
+app.command("hash")(hash_)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

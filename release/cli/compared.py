@@ -113,8 +113,9 @@ def _side_lines(report: ParityReport) -> list[str]:
             [
                 f"  {letter}",
                 visible(side.path, 1024),
-                f"{side.container}, {side.n_tensors:,} tensors, "
-                f"{size_text(side.nbytes)}",
+                side.container,
+                f"{side.n_tensors:,} tensors",
+                size_text(side.nbytes),
             ]
             for letter, side in zip("AB", report.sides, strict=True)
         ]
@@ -148,7 +149,13 @@ def _row(group: Group) -> list[str]:
 
 def _figures(found: Likeness) -> list[str]:
     ulp = "-" if found.max_ulp is None else f"{found.max_ulp:,}"
-    return [f"{found.snr:.2f}", f"{found.max_abs:.3g}", ulp, f"{found.cosine:.7f}"]
+    return [_snr(found), f"{found.max_abs:.3g}", ulp, f"{found.cosine:.7f}"]
+
+
+def _snr(found: Likeness) -> str:
+    """Return the SNR; none where the only difference is in what is not finite."""
+    is_hidden = found.n_not_finite and found.error_square == 0.0
+    return "-" if is_hidden else f"{found.snr:.2f}"
 
 
 def _worst(report: ParityReport) -> list[str]:
@@ -172,7 +179,7 @@ def _standing(tensor: TensorParity) -> list[str]:
     if not found.is_measured:
         return ["-", "-", said]
     ulp = "-" if found.max_ulp is None else f"{found.max_ulp:,} ulp"
-    return [f"{found.snr:.2f} dB", ulp, said]
+    return [f"{_snr(found)} dB", ulp, said]
 
 
 def _absences(report: ParityReport) -> list[str]:

@@ -15,10 +15,10 @@ class Likeness:
         n_differing: Elements whose values differ. Zeros of both signs are equal, and so
             are NaN on both sides, if of the same bits wherever the dtypes are the same.
         n_beyond_rounding: Elements that differ although one side was rounded to the
-            dtype and scale of the coarser one.
+            dtype and scale of the other, the coarser one where that explains as much.
         n_not_finite: Differing elements that are infinite or NaN on a side.
         max_abs: Greatest absolute difference.
-        max_ulp: Greatest distance in steps of the coarser side, after that rounding;
+        max_ulp: Greatest distance after that rounding, in steps of what was rounded to;
             None where the elements are no floats on both sides.
         error_square: Sum of the squares of the differences.
         square_a: Sum of the squares of A.

@@ -21,6 +21,8 @@ _CHUNK_ELEMENTS: Final = 256 * 1024
 _EXACT_INTEGERS: Final = 2.0**53
 """Below it, float64 tells any two integers apart."""
 _FLOAT32_AT_MOST: Final = 32
+_RARE: Final = 4
+"""Above the fourth part of a chunk, exceptions are no exceptions."""
 
 
 class ValueParity:
@@ -38,11 +40,13 @@ class ValueParity:
         self._advance = advance
         self._buffers: dict[torch.dtype, Tensor] = {}
         self._is_same_form = False
+        self._toward = (_Toward(), _Toward())
 
     def run(self, operands: tuple[Operand, Operand]) -> Likeness:
         """Compare two tensors of as many elements, A first; both hold numbers."""
         for side, operand in zip(self._sides, operands, strict=True):
             side.begin(operand)
+        self._toward = (_Toward(), _Toward())
         dtypes = [operand.entry.dtype for operand in operands]
         likeness = Likeness(operands[0].entry.n_elements)
         likeness.max_ulp = 0 if all(each.is_arithmetic for each in dtypes) else None
@@ -62,6 +66,7 @@ class ValueParity:
         if not likeness.is_equal:
             for place in same_chunks:
                 self._add_same(likeness, place, _work_dtype(dtypes))
+            self._conclude(likeness)
         return likeness
 
     def _values(self, dtype: torch.dtype, count: int) -> Tensor:
@@ -92,8 +97,8 @@ class ValueParity:
             is_vague = (measured[0].abs() >= _EXACT_INTEGERS) & (measured[2] == 0)
             n_differing += _count(is_vague)
         likeness.n_differing += n_differing
-        if n_differing:
-            self._add_steps(likeness, rows, finite, n_differing, n_not_finite)
+        if n_differing and likeness.max_ulp is not None:
+            self._add_steps(rows, finite)
 
     def _masked(self, rows: Tensor) -> tuple[Tensor, Tensor, int]:
         """Return the rows in float64 without what is not finite.
@@ -113,48 +118,45 @@ class ValueParity:
         torch.sub(wide[0], wide[1], out=wide[2])
         return wide, finite, _count(~(finite | is_same | both_nan))
 
-    def _add_steps(
-        self,
-        likeness: Likeness,
-        rows: Tensor,
-        finite: Tensor | None,
-        n_differing: int,
-        n_not_finite: int,
-    ) -> None:
-        """Add what rounding one side to the other's form does not explain."""
-        if likeness.max_ulp is None or n_not_finite:
-            likeness.is_a_rounded = likeness.is_b_rounded = False
-        if likeness.max_ulp is None:
-            likeness.n_beyond_rounding += n_differing
-            return
+    def _add_steps(self, rows: Tensor, finite: Tensor | None) -> None:
+        """Add how far each side is from the other one rounded to its form."""
+        coarse = self._coarse
+        for at in (coarse, 1 - coarse):
+            toward, target, other = self._toward[at], self._sides[at], 1 - at
+            if not toward.is_followed:
+                continue
+            rounded = self._sides[other].raw
+            if not self._is_same_form:
+                rounded = target.rounded(rows[other])
+            is_apart = bits_of(rounded) != bits_of(target.raw)
+            n_apart = _count(is_apart)
+            # Rounding has few exceptions where it explains anything.
+            toward.is_followed = at == coarse or n_apart <= len(rounded) // _RARE
+            if n_apart and toward.is_followed:
+                toward.add(steps_between(rounded, target.raw), finite)
+
+    @property
+    def _coarse(self) -> int:
+        """Which of the sides has the fewest values to choose from."""
         first, second = self._sides
-        coarse = 0 if first.coarseness < second.coarseness else 1
-        is_rounded = [likeness.is_a_rounded, likeness.is_b_rounded]
-        n_apart, furthest = self._steps(rows, toward=coarse, finite=finite)
-        is_rounded[coarse] &= n_apart == 0
-        likeness.n_beyond_rounding += n_apart + n_not_finite
-        likeness.max_ulp = max(likeness.max_ulp, furthest)
-        if is_rounded[1 - coarse]:
-            n_back, _ = self._steps(rows, toward=1 - coarse, finite=finite)
-            is_rounded[1 - coarse] = n_back == 0
+        return 0 if first.coarseness < second.coarseness else 1
+
+    def _conclude(self, likeness: Likeness) -> None:
+        """Say of a tensor that is not equal what rounding explains."""
+        if likeness.max_ulp is None:
+            likeness.n_beyond_rounding = likeness.n_differing
+            likeness.is_a_rounded = likeness.is_b_rounded = not likeness.n_differing
+            return
+        is_rounded = [
+            each.is_followed and not each.n_apart and not likeness.n_not_finite
+            for each in self._toward
+        ]
         likeness.is_a_rounded, likeness.is_b_rounded = is_rounded
-
-    def _steps(
-        self, rows: Tensor, *, toward: int, finite: Tensor | None
-    ) -> tuple[int, int]:
-        """Compare one side with the other one rounded to its form.
-
-        Returns:
-            How many elements are apart, and by how many steps at most.
-        """
-        target, other = self._sides[toward], self._sides[1 - toward]
-        rounded = other.raw if self._is_same_form else target.rounded(rows[1 - toward])
-        if _has_same_bits(rounded, target.raw):
-            return 0, 0
-        steps = steps_between(rounded, target.raw)
-        if finite is not None:
-            steps.masked_fill_(~finite, 0)
-        return _count(steps != 0), int(steps.max())
+        best, other = self._toward[self._coarse], self._toward[1 - self._coarse]
+        if other.is_followed and other.n_apart < best.n_apart:
+            best = other
+        likeness.n_beyond_rounding = best.n_apart + likeness.n_not_finite
+        likeness.max_ulp = best.furthest
 
     def _add_same(
         self, likeness: Likeness, place: tuple[int, int], dtype: torch.dtype
@@ -168,6 +170,28 @@ class ValueParity:
             total = square_sum(row.to(torch.float64).nan_to_num_(0.0, 0.0, 0.0))
         likeness.square_a += total
         likeness.square_b += total
+
+
+class _Toward:
+    """How far one side is from the other one rounded to its form.
+
+    Attributes:
+        n_apart: Elements that are another value.
+        furthest: By how many steps at most.
+        is_followed: Whether both are known; False once rounding explains nothing.
+    """
+
+    def __init__(self) -> None:
+        self.n_apart = 0
+        self.furthest = 0
+        self.is_followed = True
+
+    def add(self, steps: Tensor, finite: Tensor | None) -> None:
+        """Add a chunk; what is not finite counts elsewhere."""
+        if finite is not None:
+            steps.masked_fill_(~finite, 0)
+        self.n_apart += _count(steps != 0)
+        self.furthest = max(self.furthest, int(steps.max()))
 
 
 class _Side:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from release.architecture.contents import Part
 from release.errors import OutputExistsError, ReleaseError, UsageError, visible
 from release.formats.output import write_text_file
@@ -189,7 +191,9 @@ def _look(cell: Cell, colours: "ScalarMappable") -> tuple[str, str]:
         return _EQUAL, f"equal{absent}"
     if cell.snr is None:
         return _ODD, f"differs{absent}"
-    (colour,) = colours.to_rgba([cell.snr])
+    if cell.group.likeness.n_not_finite:
+        return _ODD, f"not finite{absent}"
+    (colour,) = colours.to_rgba(np.array([cell.snr]))
     return to_hex(tuple(colour)), f"{cell.snr:.1f}{absent}"
 
 
@@ -226,7 +230,7 @@ def _draw_legend(figure: "Figure") -> None:
         handles=[
             Patch(facecolor=_EQUAL, label="equal values"),
             Patch(facecolor=_ABSENT, edgecolor=_ODD, hatch="////", label="missing"),
-            Patch(facecolor=_ODD, label="integers that differ"),
+            Patch(facecolor=_ODD, label="integers, NaN or infinities that differ"),
         ],
         loc="outside lower center",
         ncols=3,

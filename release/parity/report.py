@@ -204,6 +204,7 @@ class ParityReport:
 
 def _badness(tensor: TensorParity) -> tuple[bool, float, int, str]:
     likeness = tensor.likeness
-    # What is no number has no SNR and is worst of all.
-    snr = likeness.snr if likeness.is_measured else float("-inf")
+    # What is no number, or none on one side only, has no SNR and is worst of all.
+    is_measured = likeness.is_measured and not likeness.n_not_finite
+    snr = likeness.snr if is_measured else float("-inf")
     return not tensor.misses, snr, -likeness.n_differing, tensor.name

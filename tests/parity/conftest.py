@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from release.architecture.ema import EmaMode
+from release.cli import app
 from release.convert.source import SourceOptions
 from release.parity.compare import ParityOptions, compare
 from release.parity.report import ParityReport
@@ -27,7 +28,7 @@ class Rounding:
         self._quantised = quantised
 
     def bits(self, values: np.ndarray, code: str) -> bytes:
-        """Return finite `values` rounded once: to nearest, ties to even, fp8 clamped."""
+        """Return finite values rounded once, to nearest, ties to even, fp8 clamped."""
         values = np.asarray(values, np.float64)
         if code in NUMPY:
             return values.astype(NUMPY[code]).tobytes()
@@ -67,6 +68,23 @@ class Rounding:
 def rounding(quantised: ModuleType) -> Rounding:
     """Casts that use nothing of ours."""
     return Rounding(quantised)
+
+
+@pytest.fixture(scope="session")
+def converted(
+    ingredients: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Narrow SDXL, by preset, as `krelease convert` made it of beta7. Never write."""
+    folder = tmp_path_factory.mktemp("converted")
+    presets = ("fp8", "fp8-e5m2", "fp8-scaled", "bf16", "fp32")
+    options = [f"--to={preset}" for preset in presets]
+    with pytest.raises(SystemExit) as stop:
+        app(["convert", str(ingredients["beta7"]), *options, f"--out={folder}", "-q"])
+    assert not stop.value.code
+    return {
+        preset: folder / f"beta7-{preset.replace('fp8-', 'fp8_')}.safetensors"
+        for preset in presets
+    }
 
 
 @pytest.fixture

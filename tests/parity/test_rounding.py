@@ -66,38 +66,41 @@ def test_one_step_beside_the_rounded_value_is_found(pair, one, fine, coarse):
     assert found.likeness.max_ulp == 1
 
 
-@pytest.mark.parametrize("to", ["fp8", "fp8-e5m2", "fp8-scaled", "bf16", "fp32"])
+@pytest.mark.parametrize(
+    ("to", "verdict", "n_cast"),
+    [
+        ("fp8", "B is A rounded", 1168),
+        ("fp8-e5m2", "B is A rounded", 1168),
+        ("fp8-scaled", "B is A rounded", 743),
+        ("bf16", "B is A rounded", 2513),
+        ("fp32", "same values", 0),
+    ],
+)
 def test_conversion_of_sdxl_is_what_it_says(
-    ingredients, krelease, parity, tmp_path, to
+    ingredients, converted, parity, to, verdict, n_cast
 ):
-    source = ingredients["beta7"]
-    _, out, _ = krelease("convert", source, "--to", to, "--out", tmp_path, "-q")
+    code, found = parity(ingredients["beta7"], converted[to])
 
-    code, found = parity(source, out.strip())
-
-    verdict = "same values" if to == "fp32" else "B is A rounded"
     assert (code, found["verdict"], found["passed"]) == (0, verdict, True)
-    n_cast = {"fp8": 1168, "fp8-e5m2": 1168, "fp8-scaled": 743, "bf16": 2513}.get(to, 0)
     assert found["total"]["verdicts"]["B is A rounded"] == n_cast
     assert found["total"]["verdicts"]["differs"] == 0
     assert found["total"]["differing"]["n_beyond_rounding"] == 0
 
 
-def test_fp8_of_another_model_is_no_rounding(ingredients, krelease, parity, tmp_path):
-    krelease("convert", ingredients["beta7"], "--to=fp8", "--out", tmp_path, "-q")
-
-    code, found = parity(ingredients["base8"], tmp_path / "beta7-fp8.safetensors")
+def test_fp8_of_another_model_is_no_rounding(ingredients, converted, parity):
+    code, found = parity(ingredients["base8"], converted["fp8"])
 
     assert (code, found["verdict"]) == (6, "differs")
     assert found["total"]["verdicts"]["differs"] > 2000
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_flipped_bit_is_found_and_named(ingredients, krelease, parity, tmp_path, seed):
-    source = ingredients["beta7"]
-    krelease("convert", source, "--to=fp8", "--out", tmp_path, "-q")
-    path = tmp_path / "beta7-fp8.safetensors"
-    data = bytearray(path.read_bytes())
+@pytest.mark.parametrize("preset", ["fp8", "fp8-scaled"])
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bit_is_found_and_named(
+    ingredients, converted, parity, tmp_path, seed, preset
+):
+    path = tmp_path / "flipped.safetensors"
+    data = bytearray(converted[preset].read_bytes())
     begin = 8 + int.from_bytes(data[:8], "little")
     rng = np.random.default_rng(seed)
     place = int(rng.integers(begin, len(data)))
@@ -111,7 +114,7 @@ def test_flipped_bit_is_found_and_named(ingredients, krelease, parity, tmp_path,
         and entry["data_offsets"][0] <= place - begin < entry["data_offsets"][1]
     ]
 
-    code, found = parity(source, path)
+    code, found = parity(ingredients["beta7"], path)
 
     assert code == 6
     assert [each["name"] for each in found["tensors"] if not each["passed"]] == changed

@@ -8,6 +8,7 @@ from release.console import columns
 from release.engine.likeness import Likeness
 from release.errors import first_names, visible
 from release.numeric.size import size_text
+from release.parity.refusal import counted
 from release.parity.report import (
     Group,
     Outcome,
@@ -58,11 +59,12 @@ def _verdict(report: ParityReport) -> str:
     if report.outcome is Outcome.DIFFERS:
         return f"B differs from A: {'; '.join(_differences(report))}"
     if report.outcome is Outcome.IDENTICAL:
-        return f"identical: all {total:,} tensors have the same bits"
+        verb = "has" if total == 1 else "have"
+        return f"identical: {counted(total)} {verb} the same bits"
     if report.outcome is Outcome.SAME_VALUES:
         n_stored = total - group.counts.get(Verdict.EQUAL, 0)
         other = f"; {n_stored:,} of them are stored otherwise" if n_stored else ""
-        return f"same values in all {total:,} tensors{other}"
+        return f"same values in {counted(total)}{other}"
     begin = {
         Outcome.B_ROUNDED: f"B is A rounded to {_targets(report, 1)}",
         Outcome.A_ROUNDED: f"A is B rounded to {_targets(report, 0)}",

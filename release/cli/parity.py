@@ -25,7 +25,7 @@ ToleranceOption = Annotated[
     list[str] | None,
     typer.Option(
         "--tolerance",
-        metavar="[COMPONENT:]MEASURE=NUMBER",
+        metavar="LIMIT",
         help="How far apart tensors may be: snr=30 (decibels), max-abs=1e-3,"
         " cosine=0.999 or ulp=2 (steps of the coarser dtype); with unet:snr=25 those of"
         " one component. Repeat it for several. It takes the place of the default,"
@@ -84,12 +84,13 @@ def parity(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say whether two checkpoints hold the same values, and if not, how far apart.
+    """Say whether two checkpoints hold the same values, or how far apart.
 
     Any layouts and dtypes can be compared. Tensors pass if their bits or values are the
     same, or if one is the other rounded to its dtype, as for an fp8 file made from an
-    fp16 one. Otherwise the exit code is 6. With --quiet, only the names of tensors
-    that do not pass are printed.
+    fp16 one. Otherwise the exit code is 6. NaN is equal to NaN of the same bits; what
+    is NaN or infinite in one file only never passes. Metadata is not compared. With
+    --quiet, only the names of tensors that do not pass are printed.
 
     Example: krelease parity model.safetensors model-fp8.safetensors
     """

@@ -49,14 +49,14 @@ def _other_shapes(report: ParityReport) -> ParityError:
     count, worst = len(report.other_shapes), report.other_shapes[0]
     shapes = " and ".join(str(list(shape)) for shape in worst.shapes)
     reason = (
-        f"{_counted(count)} of another shape, the first {visible(worst.name)}: {shapes}"
+        f"{counted(count)} of another shape, the first {visible(worst.name)}: {shapes}"
     )
     return _error(report, "other-shapes", reason, hint=_LOOK)
 
 
 def _missing(report: ParityReport) -> ParityError:
     reasons = [
-        f"{_counted(len(names))} only in {side}: {first_names(names, 3)}"
+        f"{counted(len(names))} only in {side}: {first_names(names, 3)}"
         for side, names in zip("AB", report.missing, strict=True)
         if names
     ]
@@ -67,5 +67,6 @@ def _missing(report: ParityReport) -> ParityError:
     return _error(report, "missing-tensors", "; ".join(reasons), hint=hint)
 
 
-def _counted(count: int) -> str:
+def counted(count: int) -> str:
+    """Return a number of tensors in words."""
     return "1 tensor" if count == 1 else f"{count:,} tensors"

@@ -17,6 +17,8 @@ PLAIN = (
     "blocks",
     "verify",
     "repair",
+    "hash",
+    "parity",
     "releases",
     "presets",
 )
@@ -68,7 +70,7 @@ def test_every_command_offers_json_and_quiet(krelease, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["publish", "build", "convert", "extract", "verify"]
+    "command", ["publish", "build", "convert", "extract", "verify", "hash", "parity"]
 )
 def test_everything_that_computes_takes_threads(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")

@@ -13,10 +13,10 @@ from release.card.files import (
 )
 from release.card.formula import recipe_section
 from release.card.ingredients import HUB, ingredients_section
-from release.card.licences import canonical_licence, licence_notes
 from release.card.usage import settings_section, sizes_section, tags_section
 from release.definition import Definition, folded_recipe
 from release.errors import CardError, first_names, visible
+from release.licences.known import canonical_licence, licence_notes
 from release.manifest import Manifest
 from release.recipe.rows import is_method
 

@@ -13,6 +13,7 @@ try:
     from release.cli.convert import convert
     from release.cli.extract import extract
     from release.cli.inspect import inspect
+    from release.cli.licence import licence
     from release.cli.merge import merge
     from release.cli.presets import presets
     from release.cli.publish import publish
@@ -32,6 +33,7 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)
 app.command()(verify)
+app.command()(licence)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

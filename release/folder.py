@@ -22,6 +22,7 @@ from release.formats.output import require_space, write_text_file
 from release.formats.staging import StagingFolder
 from release.ingredients import Located
 from release.licences.known import licence_text
+from release.lint.built import check_card
 from release.manifest import (
     CARD_NAME,
     LICENCE_NAME,
@@ -219,6 +220,7 @@ def _finish(
     files.append(file_record(folder / LICENCE_NAME, "licence"))
     manifest = manifest.model_copy(update={"files": tuple(files)})
     write_text_file(folder / CARD_NAME, render_card(definition, manifest))
+    check_card(folder, definition, manifest, progress=progress)
     files.append(file_record(folder / CARD_NAME, "card"))
     _write_sums(folder, [*manifest.checkpoints, *files])
     files += [

@@ -164,8 +164,21 @@ def read_manifest(path: Path) -> Manifest:
             code="manifest-too-large",
             hint="it is not a manifest of krelease: build the release again",
         )
+    return parse_manifest(path.read_bytes(), path)
+
+
+def parse_manifest(text: bytes, path: Path) -> Manifest:
+    """Validate a manifest.
+
+    Args:
+        text: JSON.
+        path: Where it was read, for messages.
+
+    Raises:
+        IntegrityError: As `read_manifest`.
+    """
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"

@@ -14,6 +14,7 @@ try:
     from release.cli.extract import extract
     from release.cli.inspect import inspect
     from release.cli.licence import licence
+    from release.cli.lint import lint
     from release.cli.merge import merge
     from release.cli.presets import presets
     from release.cli.publish import publish
@@ -33,6 +34,7 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)
 app.command()(verify)
+app.command()(lint)
 app.command()(licence)
 app.command()(releases)
 app.command()(presets)

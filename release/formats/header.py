@@ -10,6 +10,7 @@ Source:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from release.errors import HeaderError
@@ -28,6 +29,7 @@ __all__ = [
     "TensorSpec",
     "encode_header",
     "lay_out",
+    "parse_header",
     "read_header",
 ]
 
@@ -93,17 +95,31 @@ def read_header(file: InputFile) -> Header:
     """
     length = _header_length(file)
     raw = file.read(_LENGTH_NBYTES, length)
-    members, padding_warnings = parse_header_json(file.path, raw)
-    metadata, metadata_warnings = parse_metadata(file.path, members)
-    entries, entry_warnings = parse_entries(file.path, members)
-    nbytes = _LENGTH_NBYTES + length
-    tensors = check_layout(file.path, entries, file.nbytes - nbytes)
+    return parse_header(file.path, raw, file_nbytes=file.nbytes)
+
+
+def parse_header(path: Path, raw: bytes, *, file_nbytes: int) -> Header:
+    """Return the header whose JSON is `raw`, checked as by `read_header`.
+
+    Args:
+        path: What errors name the file by.
+        raw: The header without the length field.
+        file_nbytes: Size of the whole file.
+
+    Raises:
+        CheckpointError: As for `read_header`.
+    """
+    members, padding_warnings = parse_header_json(path, raw)
+    metadata, metadata_warnings = parse_metadata(path, members)
+    entries, entry_warnings = parse_entries(path, members)
+    nbytes = _LENGTH_NBYTES + len(raw)
+    tensors = check_layout(path, entries, file_nbytes - nbytes)
     return Header(
         metadata=metadata,
         tensors=tensors,
         nbytes=nbytes,
         warnings=(
-            *_size_warnings(length, len(tensors)),
+            *_size_warnings(len(raw), len(tensors)),
             *padding_warnings,
             *metadata_warnings,
             *entry_warnings,

@@ -5,7 +5,7 @@ from typing import Final
 from release.definition import Definition, folded_recipe
 from release.licences.combine import Combination, Part, combine
 
-_BASES: Final = {"sdxl": ("Stable Diffusion XL 1.0, the base", "openrail++")}
+_BASES: Final = {"sdxl": ("Stable Diffusion XL base 1.0", "openrail++")}
 """Architecture -> the model that all of its kind derive from, and its licence."""
 
 

@@ -16,6 +16,7 @@ PLAIN = (
     "inspect",
     "blocks",
     "verify",
+    "lint",
     "licence",
     "releases",
     "presets",

@@ -14,6 +14,7 @@ from release.lint.front_matter import (
 )
 
 CARD_NBYTES_MAX: Final = 1024 * 1024
+CARD_LINES_MAX: Final = 20_000
 _CODE_FENCE: Final = re.compile(r"[ ]{0,3}(`{3,}|~{3,})")
 _HEADING: Final = re.compile(r"[ ]{0,3}(#{1,6})[ \t]+(.*)")
 _TABLE_LINE: Final = re.compile(r"[ ]{0,3}\|.*\|[ \t]*")
@@ -30,7 +31,7 @@ class Fault:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Line:
     """One line of the body.
 
@@ -46,7 +47,7 @@ class Line:
     section: tuple[str, ...]
     is_code: bool
 
-    @property
+    @cached_property
     def plain(self) -> str:
         """The text as a reader sees it: no code marks, no emphasis, no entities."""
         return plain_text(self.text)
@@ -65,9 +66,9 @@ class Table:
         return [at for at, cell in enumerate(self.head) if pattern.search(cell)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Card:
-    """A whole card.
+    """A whole card; equal to itself alone.
 
     Attributes:
         text: All of it, as text.
@@ -120,7 +121,8 @@ def parse_card(raw: bytes) -> Card:
     """Return a card; what is wrong with it as a whole is among its faults.
 
     Args:
-        raw: The file; more than `CARD_NBYTES_MAX` bytes are not looked into.
+        raw: The file; over `CARD_NBYTES_MAX` bytes or `CARD_LINES_MAX` lines, it
+            is not looked into.
     """
     if len(raw) > CARD_NBYTES_MAX:
         reason = f"is over {CARD_NBYTES_MAX:,} bytes"
@@ -132,6 +134,9 @@ def parse_card(raw: bytes) -> Card:
         reason = f"is not UTF-8 at byte {error.start:,}"
         return Card("", FrontMatter(), (Fault(line, reason),))
     text = text.replace("\r\n", "\n")
+    if text.count("\n") > CARD_LINES_MAX:
+        reason = f"is over {CARD_LINES_MAX:,} lines long"
+        return Card("", FrontMatter(), (Fault(1, reason),))
     try:
         return Card(text, read_front_matter(text.split("\n")))
     except FrontMatterFaultError as fault:

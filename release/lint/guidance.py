@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from release.lint.card import Card
-from release.lint.subject import Subject
 
 _TO: Final = r"\s*(?:to|-|–|~|\.{2,3}|and)\s*"  # noqa: RUF001  # people write en dashes
 _NUMBER: Final = r"(\d{1,3}(?:\.\d{1,2})?)"
@@ -55,9 +55,9 @@ class Guidance:
     prompts: tuple[Prompt, ...]
 
 
-def guidance_of(subject: Subject) -> Guidance:
-    """Return what the card recommends."""
-    card = subject.card
+@lru_cache(maxsize=1)
+def guidance_of(card: Card) -> Guidance:
+    """Return what a card recommends; every rule on it asks the same."""
     return Guidance(
         pixels=_pixels(card),
         cfg=_range(card, _CFG_WORD),

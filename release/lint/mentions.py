@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from release.lint.card import Card, Line, Table, links
@@ -40,8 +41,13 @@ class Mention:
         return next((c for h, c in self.cells.items() if pattern.search(h)), "")
 
 
-def mentions(card: Card) -> Iterator[Mention]:
-    """Yield every place of the body that speaks of exactly one file."""
+@lru_cache(maxsize=1)
+def mentions(card: Card) -> tuple[Mention, ...]:
+    """Return every place of the body that speaks of exactly one file."""
+    return tuple(_mentions(card))
+
+
+def _mentions(card: Card) -> Iterator[Mention]:
     in_tables: set[int] = set()
     for table in card.tables:
         for line, cells in table.rows:

@@ -88,7 +88,9 @@ class Subject:
         stated = self.card.fields.get("license")
         if stated == "other":
             stated = self.card.fields.get("license_name")
-        return canonical_licence(stated) if isinstance(stated, str) else ""
+        if not isinstance(stated, str) or stated == "unknown":
+            return ""
+        return canonical_licence(stated)
 
     @property
     def licence_line(self) -> int:

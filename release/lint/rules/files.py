@@ -125,8 +125,9 @@ def dtype(subject: Subject) -> Iterator[Problem]:
         if file.weights is None:
             continue
         text = mention.cell(_DTYPE_HEAD) or mention.text
-        claimed = _claimed(mention.name) or _claimed(text, whole=not mention.cells)
-        reason = _wrong_dtype(claimed, file.weights)
+        claims = (_claimed(text, whole=not mention.cells), _claimed(mention.name))
+        reasons = (_wrong_dtype(claimed, file.weights) for claimed in claims)
+        reason = next(filter(None, reasons), "")
         if reason:
             yield Problem(mention.line.number, f"{visible(file.name)} {reason}")
     yield from _fp8_in_title(subject)
@@ -146,9 +147,7 @@ def _wrong_dtype(claimed: set[str], weights: Weights) -> str:
     shown = ", ".join(_KIND_NAMES[kind] for kind in sorted(claimed))
     main = _main_kind(weights)
     if "F8" in claimed and "F8" not in held:
-        return (
-            f"is said to be {shown}; it holds no fp8, but {_KIND_NAMES.get(main, main)}"
-        )
+        return f"is said to be fp8; it holds no fp8, but {_KIND_NAMES.get(main, main)}"
     if claimed and "F8" not in claimed and "F8" in held:
         return f"is said to be {shown}; it holds fp8"
     if claimed and not claimed & held and main:

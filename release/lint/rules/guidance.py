@@ -40,7 +40,7 @@ _TAGS_MAX: Final = 400
 
 def sizes(subject: Subject) -> Iterator[Problem]:
     """KR401: image sizes are multiples of 64 in the recommended range."""
-    known = guidance_of(subject)
+    known = guidance_of(subject.card)
     if known.pixels is None:
         return
     for line in subject.card.prose:
@@ -71,7 +71,7 @@ def _wrong_size(width: int, height: int, pixels: Span) -> str:
 
 def settings(subject: Subject) -> Iterator[Problem]:
     """KR402: examples keep to the recommended settings."""
-    known = guidance_of(subject)
+    known = guidance_of(subject.card)
     for prompt in known.prompts:
         for key, span, name in (
             ("guidance_scale", known.cfg, "CFG"),
@@ -92,7 +92,7 @@ def _is_outside(value: Any, span: Span) -> bool:  # YAML is any
 
 def tags(subject: Subject) -> Iterator[Problem]:
     """KR403: tags of prompts are spelled as the model was trained to read them."""
-    known = guidance_of(subject)
+    known = guidance_of(subject.card)
     if not known.tags:
         return
     words = {tag.casefold(): tag for tag in known.tags}
@@ -121,7 +121,7 @@ def _wrong_tag(tag: str, words: Mapping[str, str]) -> str:
 
 def rating_note(subject: Subject) -> Iterator[Problem]:
     """KR404: quality tags that lean towards explicit images come with a note."""
-    known = guidance_of(subject)
+    known = guidance_of(subject.card)
     leaning = next((p for p in known.prompts if _leans(p)), None)
     if leaning is None or _has_rating(known, subject):
         return

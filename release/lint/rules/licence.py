@@ -23,8 +23,15 @@ _OTHER: Final = "other"
 _NONE_SAID: Final = frozenset({"unknown", ""})
 _SAID: Final = re.compile(
     r"(?i)\b(?:licen[cs]ed|released|distributed|available|published)\s+under\s+"
-    r"(?:the\s+)?(?:terms\s+of\s+)?(?:the\s+)?|\blicen[cs]e\s*(?:\||:|\bis\b)\s*(?:the\s+)?"
+    r"(?:the\s+)?(?:terms\s+of\s+)?(?:the\s+)?"
+    r"|\blicen[cs]e\s*[|:]\s*(?:the\s+)?"
+    r"|\b(?:the|this|our|model|model's)\s+licen[cs]e\s+is\s+(?:the\s+)?"
 )
+_OF_ANOTHER: Final = re.compile(
+    r"(?i)\b(?:sdxl|stable diffusion|base models?|derived|based on|ingredients?|"
+    r"data ?sets?|code|inherited|whose)\b[^.]{0,80}$"
+)
+"""What makes the licence named after it that of something else."""
 
 
 def missing(subject: Subject) -> Iterator[Problem]:
@@ -124,7 +131,8 @@ def contradiction(subject: Subject) -> Iterator[Problem]:
         plain = line.plain
         for said in _SAID.finditer(plain):
             found = _named_at(plain[said.end() : said.end() + 80])
-            if found and found != subject.licence:
+            is_own = not _OF_ANOTHER.search(plain[: said.start()])
+            if found and is_own and found != subject.licence:
                 yield Problem(
                     line.number,
                     f"says {found}, the front matter says {visible(subject.licence)}",

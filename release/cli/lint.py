@@ -47,7 +47,7 @@ def lint(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Check a model card against rules, and against the files it speaks of.
+    """Check a model card against rules and its files.
 
     Sizes, dtypes, digests and parameter counts in the text are compared with the files:
     with their headers, and on the Hub with what it lists. Errors end with exit code 7,

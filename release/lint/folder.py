@@ -195,7 +195,7 @@ def _hashed(folder: Path, file: FileFacts, advance: Advance) -> FileFacts:
         if file.weights is not None:
             begin = 8 + int.from_bytes(opened.read(0, 8), "little")
         scan(opened, 0, begin, whole, advance=advance)
-        scan(opened, begin, opened.nbytes - begin, whole, data, advance=advance)
+        scan(opened, begin, opened.nbytes, whole, data, advance=advance)
     return replace(
         file,
         sha256=whole.hexdigest(),

@@ -87,7 +87,7 @@ def test_keys_that_are_there_twice_are_found_at_any_depth():
         ("---\na: !!python/object:os.system x\n---\n", 2, "tag"),
         ("---\na: " + "[" * 5000 + "\n---\n", 2, "levels"),
         (
-            "---\n" + "".join(f"{' ' * n}a:\n" for n in range(300)) + "---\n",
+            "---\n" + "".join(f"{' ' * n}a:\n" for n in range(99)) + "---\n",
             0,
             "levels",
         ),
@@ -111,6 +111,7 @@ def test_block_that_cannot_be_trusted_is_refused_with_its_line(text, line, word)
         (b"\xff\xfe\x00", "UTF-8"),
         (b"ok\nok\n\x80\n", "UTF-8"),
         (b"x" * (CARD_NBYTES_MAX + 1), "bytes"),
+        (b"\n" * 20_001, "lines"),
         (b"---\na: [\n---\n", "not YAML"),
     ],
 )
@@ -138,9 +139,7 @@ def test_code_is_told_from_prose_and_sections_are_nested():
 
 
 def test_table_has_plain_cells_and_lines():
-    card = parse_card(
-        b"| File | *Size* |\n|---|---:|\n| `a\\|b` | **1 GB** &amp; |\n\n|x|"
-    )
+    card = parse_card(b"| File | *Size* |\n|---|---:|\n| `a\\|b` | **1 GB** &amp; |\n")
 
     (table,) = card.tables
     assert table.head == ("file", "size")

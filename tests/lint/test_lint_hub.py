@@ -63,11 +63,11 @@ def put(connection, tmp_path):
     connection.api.delete_repo(REPO, missing_ok=True)
 
 
-def upload(connection, files):
+def upload(connection, files, repo=REPO):
     additions = [CommitOperationAdd(name, content) for name, content in files.items()]
     connection.once(
         "put",
-        lambda: connection.api.create_commit(REPO, additions, commit_message="put"),
+        lambda: connection.api.create_commit(repo, additions, commit_message="put"),
     )
 
 
@@ -162,6 +162,37 @@ def test_file_that_is_no_checkpoint_is_listed_without_facts(connection, put):
     assert subject.files
     assert subject.files["m.safetensors"].weights is None
     assert rules(connection) == ["KR202"]
+
+
+@pytest.fixture
+def base(connection):
+    """Put a repository with nothing but a card that states a licence."""
+    name = "maker/base"
+
+    def run(licence: str) -> None:
+        connection.api.create_repo(name, exist_ok=True)
+        card = f"---\nlicense: {licence}\n---\n".encode()
+        upload(connection, {"README.md": card}, repo=name)
+
+    yield run
+    connection.api.delete_repo(name, missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("cc-by-nc-nd-4.0", ["KR106"]),
+        ("cc-by-nc-4.0", ["KR106"]),
+        ("openrail++", []),
+        ("my-own", []),
+    ],
+)
+def test_licence_of_the_base_model_has_a_say(connection, put, base, licence, expected):
+    base(licence)
+    models = "base_model: [maker/base, maker/gone]\nbase_model_relation: merge\n"
+    put(CARD.replace("pipeline_tag", f"{models}pipeline_tag"))
+
+    assert rules(connection) == expected
 
 
 def test_command_lints_a_repository(krelease, hub, put, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 from release.definition import Definition
 from release.errors import HubError
 from release.ingredients import Located, locate, require_all
+from release.licences.release import check_licence
 
 
 def locate_with_hub(
@@ -29,8 +30,10 @@ def locate_with_hub(
 
     Raises:
         RecipeError: An ingredient is nowhere; known before the Hub is asked.
+        CardError: The ingredients do not allow the release's licence.
         ReleaseError: As `release.ingredients.locate`.
     """
+    check_licence(definition)
     located = locate(definition, given, base=base, connection=None)
     absent = [item for item in located if item.state == "missing"]
     on_hub = [item for item in absent if definition.ingredients[item.name].hub]

@@ -14,6 +14,7 @@ from release.engine.plan import Ingredient, OutputRequest, Plan, plan_pass
 from release.errors import RecipeError
 from release.formats.checkpoint import Checkpoint
 from release.formats.tensor import TensorEntry
+from release.licences.release import check_licence
 from release.metadata import (
     RECIPE_KEY,
     RECIPE_SHA256_KEY,
@@ -63,7 +64,9 @@ def plan_build(
         TensorMismatchError: An ingredient is of another architecture, or lacks tensors.
         ShapeError: A tensor's shape differs between ingredients.
         RecipeError: Code "release-lora": the recipe has a LoRA.
+        CardError: As `release.licences.release.check_licence`.
     """
+    warnings = check_licence(definition)
     recipe = folded_recipe(definition)
     if recipe.loras:
         raise RecipeError(
@@ -92,7 +95,7 @@ def plan_build(
         definition,
         recipe,
         plan_pass(used, tensor_sources(recipe, used), requests),
-        recipe.warnings + left_out(tensors, used),
+        recipe.warnings + warnings + left_out(tensors, used),
     )
 
 

@@ -101,13 +101,18 @@ class IngredientSource(_Table):
     file: Line | None = None
     sha256: Sha256Hex | None = None
     licence: Line | None = None
+    licence_reason: Line | None = None
+    """Why the release may be made although the licence above is unknown, or forbids it.
+
+    It stands in the card; the ingredient then has no say in the release's licence.
+    """
     facts: tuple[Line, ...] = ()
 
 
 class Licence(_Table):
     """Table `[licence]`: the licence of the release.
 
-    `name` is a canonical name that `release.card.licences` knows the text of.
+    `name` is a canonical name that `release.licences.known` knows the text of.
     """
 
     name: Line

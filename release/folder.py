@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from release.build import BuildPlan, checkpoint_name, is_stand_in, plan_build
-from release.card.licences import licence_text
 from release.card.pointer import ARCHIVE_README_NAME, archive_readme
 from release.card.render import render_card
 from release.definition import Definition
@@ -22,6 +21,8 @@ from release.formats.open import open_checkpoint
 from release.formats.output import require_space, write_text_file
 from release.formats.staging import StagingFolder
 from release.ingredients import Located
+from release.licences.known import licence_text
+from release.lint.built import check_card
 from release.manifest import (
     CARD_NAME,
     LICENCE_NAME,
@@ -218,6 +219,7 @@ def _finish(
     files.append(file_record(folder / LICENCE_NAME, "licence"))
     manifest = manifest.model_copy(update={"files": tuple(files)})
     write_text_file(folder / CARD_NAME, render_card(definition, manifest))
+    check_card(folder, definition, manifest, progress=progress)
     files.append(file_record(folder / CARD_NAME, "card"))
     _write_sums(folder, [*manifest.checkpoints, *files])
     files += [
@@ -282,5 +284,6 @@ def _ingredient_record(
         hub=item.hub_file.repo_id if item.hub_file else None,
         commit=item.hub_file.commit if item.hub_file else None,
         licence=item.licence,
+        licence_reason=item.licence_reason,
         stand_in=is_stand_in(checkpoint),
     )

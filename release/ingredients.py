@@ -39,6 +39,7 @@ class Located:
     nbytes: int | None = None
     sha256: str | None = None
     licence: str | None = None
+    licence_reason: str | None = None
     hub_file: "HubFile | None" = None
 
 
@@ -97,9 +98,16 @@ def _locate_one(
             nbytes=nbytes,
             sha256=source.sha256,
             licence=source.licence,
+            licence_reason=source.licence_reason,
         )
     if source.hub is None or connection is None:
-        return Located(name, source.title, "missing", licence=source.licence)
+        return Located(
+            name,
+            source.title,
+            "missing",
+            licence=source.licence,
+            licence_reason=source.licence_reason,
+        )
     from release.hub.ingredients import resolve_ingredient
 
     found = resolve_ingredient(connection, source.hub, source.revision, source.file)
@@ -110,6 +118,7 @@ def _locate_one(
         nbytes=found.nbytes,
         sha256=source.sha256 or found.sha256,
         licence=source.licence,
+        licence_reason=source.licence_reason,
         hub_file=found,
     )
 

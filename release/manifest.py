@@ -130,6 +130,8 @@ class IngredientRecord(_Record):
     hub: str | None = None
     commit: str | None = None
     licence: str | None = None
+    licence_reason: str | None = None
+    """Why the licence has no say in the release's; None where it has."""
     stand_in: bool = False
 
 

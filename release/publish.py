@@ -15,6 +15,7 @@ from release.hub.plan import account_name
 from release.hub.remote import ReleaseFile
 from release.hub.staged_release import PublishResult, publish_release
 from release.ingredients import Located, check_digests
+from release.lint.built import check_card
 from release.manifest import MANIFEST_NAME, Manifest
 from release.numeric.digest import sha256
 from release.progress import Advance, Progress
@@ -43,6 +44,7 @@ def ensure_folder(
     Raises:
         OutputExistsError: Another release is there and may not be replaced.
         IntegrityError: An ingredient is not the declared file.
+        CardError: The card breaks a rule of lint.
         ReleaseError: As `release.folder.build_folder`.
     """
     if not overwrite:
@@ -50,6 +52,7 @@ def ensure_folder(
             definition, located, folder, threads=threads, progress=progress
         )
         if manifest is not None:
+            check_card(folder, definition, manifest, progress=progress)
             return Built(folder, manifest, is_new=False)
         if (folder / MANIFEST_NAME).exists():
             raise OutputExistsError(

@@ -13,10 +13,16 @@ from release.card.files import (
 )
 from release.card.formula import recipe_section
 from release.card.ingredients import HUB, ingredients_section
-from release.card.licences import canonical_licence, licence_notes
-from release.card.usage import settings_section, sizes_section, tags_section
+from release.card.usage import (
+    audience_note,
+    settings_section,
+    sizes_section,
+    tags_section,
+)
 from release.definition import Definition, folded_recipe
 from release.errors import CardError, first_names, visible
+from release.licences.known import canonical_licence, licence_notes, licences
+from release.licences.release import licence_parts
 from release.manifest import Manifest
 from release.recipe.rows import is_method
 
@@ -35,6 +41,7 @@ def card_context(definition: Definition, manifest: Manifest) -> dict[str, Plain]
         "files": files_section(definition, manifest),
         "settings": settings_section(definition.usage),
         "tag_tables": tags_section(definition),
+        "audience": audience_note(definition),
         "sizes": sizes_section(definition.usage),
         "background": _background(definition),
         "recipe": recipe_section(definition, manifest),
@@ -89,6 +96,7 @@ def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
             {"topic": note.topic, "text": note.text}
             for note in licence_notes(licence.name)
         ],
+        "inherited": _inherited(definition),
         "notices": list(licence.notices),
         "merged": [
             source.title
@@ -97,6 +105,19 @@ def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
         ],
         "full_precision": full_precision(checkpoints).name,
     }
+
+
+def _inherited(definition: Definition) -> list[Plain]:
+    """Return the other licences of what went in: name, link, and whose they are."""
+    chosen = canonical_licence(definition.licence.name)
+    titles: dict[str, list[str]] = {}
+    for part in licence_parts(definition):
+        if part.licence is not None and part.licence.name != chosen:
+            titles.setdefault(part.licence.name, []).append(part.title)
+    return [
+        {"name": name, "link": licences()[name].link, "titles": held}
+        for name, held in titles.items()
+    ]
 
 
 def _check_same_release(definition: Definition, manifest: Manifest) -> None:

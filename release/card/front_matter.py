@@ -14,9 +14,9 @@ from typing import Final, TypeAlias
 
 import yaml
 
-from release.card.licences import canonical_licence
 from release.definition import Definition, Usage
 from release.errors import CardError, visible
+from release.licences.known import canonical_licence
 from release.manifest import LICENCE_NAME, Manifest
 
 Field: TypeAlias = "str | int | float | list[Field] | dict[str, Field]"

@@ -4,8 +4,8 @@ import re
 from typing import Final
 
 from release.card.environment import Plain
-from release.card.licences import canonical_licence, licence_remark
 from release.definition import Definition, IngredientSource
+from release.licences.known import canonical_licence, licence_remark
 from release.manifest import IngredientRecord, Manifest
 from release.numeric.size import size_text
 
@@ -35,6 +35,7 @@ def _ingredient(record: IngredientRecord, source: IngredientSource) -> dict[str,
         "facts": list(source.facts),
         **_place(record, source),
         **_licence(record.licence or source.licence or ""),
+        "licence_reason": record.licence_reason or source.licence_reason or "",
         **_digest(record),
     }
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from release.card.environment import render_template
 from release.card.ingredients import HUB
-from release.card.licences import canonical_licence
 from release.definition import Definition
+from release.licences.known import canonical_licence
 from release.variants.preset import find_preset
 
 ARCHIVE_README_NAME: Final = "README.txt"

@@ -1,9 +1,14 @@
 """Card sections about making images: settings, prompts, tags, sizes."""
 
+import re
+from typing import Final
+
 from release.card import figures
 from release.card.environment import Plain
 from release.card.resolutions import ImageSize, SizeRow, percent, size_table
 from release.definition import Definition, TagTable, Usage
+
+_EXPLICIT: Final = re.compile(r"(?i)\b(?:nsfw|explicit)\b")
 
 
 def settings_section(usage: Usage) -> dict[str, Plain]:
@@ -25,6 +30,19 @@ def settings_section(usage: Usage) -> dict[str, Plain]:
 def tags_section(definition: Definition) -> list[Plain]:
     """Return the tag tables, in the maker's order and case."""
     return [_tag_table(table) for table in definition.tag_tables]
+
+
+def audience_note(definition: Definition) -> str:
+    """Return for whom the page is, where its tags speak of explicit images; else ""."""
+    tags = " ".join(row.tag for table in definition.tag_tables for row in table.rows)
+    if not _EXPLICIT.search(tags):
+        return ""
+    if definition.card.not_for_all_audiences:
+        return "The model draws explicit images when asked to: not for all audiences."
+    return (
+        "The model draws explicit images when asked to. This page shows none, so it is "
+        "not marked as not for all audiences."
+    )
 
 
 def sizes_section(usage: Usage) -> list[Plain]:

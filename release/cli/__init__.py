@@ -14,6 +14,8 @@ try:
     from release.cli.extract import extract
     from release.cli.hash import hash_
     from release.cli.inspect import inspect
+    from release.cli.licence import licence
+    from release.cli.lint import lint
     from release.cli.merge import merge
     from release.cli.parity import parity
     from release.cli.presets import presets
@@ -38,6 +40,8 @@ app.command()(verify)
 app.command()(repair)
 app.command("hash")(hash_)
 app.command()(parity)
+app.command()(lint)
+app.command()(licence)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

@@ -29,6 +29,7 @@ __all__ = [
     "TensorSpec",
     "encode_header",
     "lay_out",
+    "parse_header",
     "read_header",
     "read_stated_header",
 ]
@@ -125,20 +126,37 @@ def read_stated_header(file: HeaderFile) -> Header:
 def _read(file: HeaderFile, *, is_whole: bool) -> Header:
     length = _header_length(file)
     raw = file.read(_LENGTH_NBYTES, length)
-    members, padding_warnings = parse_header_json(file.path, raw)
-    metadata, metadata_warnings = parse_metadata(file.path, members)
-    entries, entry_warnings = parse_entries(file.path, members)
-    nbytes = _LENGTH_NBYTES + length
-    data_nbytes = file.nbytes - nbytes
-    if not is_whole:
-        data_nbytes = max((entry.end for entry in entries), default=0)
-    tensors = check_layout(file.path, entries, data_nbytes)
+    return parse_header(file.path, raw, file_nbytes=file.nbytes if is_whole else None)
+
+
+def parse_header(path: Path, raw: bytes, *, file_nbytes: int | None) -> Header:
+    """Return the header whose JSON is `raw`, checked as by `read_header`.
+
+    Args:
+        path: What errors name the file by.
+        raw: The header without the length field.
+        file_nbytes: Size of the whole file; None takes the data to be as long as the
+            header says.
+
+    Raises:
+        CheckpointError: As for `read_header`.
+    """
+    members, padding_warnings = parse_header_json(path, raw)
+    metadata, metadata_warnings = parse_metadata(path, members)
+    entries, entry_warnings = parse_entries(path, members)
+    nbytes = _LENGTH_NBYTES + len(raw)
+    data_nbytes = (
+        max((entry.end for entry in entries), default=0)
+        if file_nbytes is None
+        else file_nbytes - nbytes
+    )
+    tensors = check_layout(path, entries, data_nbytes)
     return Header(
         metadata=metadata,
         tensors=tensors,
         nbytes=nbytes,
         warnings=(
-            *_size_warnings(length, len(tensors)),
+            *_size_warnings(len(raw), len(tensors)),
             *padding_warnings,
             *metadata_warnings,
             *entry_warnings,

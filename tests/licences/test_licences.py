@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from release.card.licences import (
+from release.errors import CardError
+from release.licences import known
+from release.licences.known import (
+    Licence,
     canonical_licence,
     licence_notes,
+    licence_of_text,
     licence_remark,
     licence_text,
+    licences,
 )
-from release.errors import CardError
 
 
 def test_text_of_faipl_is_the_published_one_byte_for_byte() -> None:
@@ -117,8 +121,45 @@ def test_clear_declaration_has_no_remark(declared: str) -> None:
     assert licence_remark(declared) == ""
 
 
-def test_licence_folder_holds_texts_only() -> None:
-    import release.card.licences as module
+def test_folder_of_texts_holds_what_the_data_names_and_no_more() -> None:
+    folder = Path(known.__file__).parent / "texts"
 
-    folder = Path(module.__file__).parent / "licences"
-    assert [path.name for path in folder.iterdir()] == ["faipl-1.0-sd.md"]
+    named = {licence.text for licence in licences().values() if licence.text}
+    assert {path.name for path in folder.iterdir()} == named
+
+
+@pytest.mark.parametrize("licence", licences().values(), ids=lambda each: each.name)
+def test_outputs_of_a_licence_are_known_licences(licence: Licence) -> None:
+    assert {*licence.outputs, *licence.doubtful_outputs} <= licences().keys()
+    assert not {*licence.outputs} & {*licence.doubtful_outputs}
+
+
+def test_no_spelling_stands_for_two_licences() -> None:
+    every = [
+        spelling
+        for licence in licences().values()
+        for spelling in {
+            licence.name,
+            *licence.aliases,
+            *licence.aliases_without_version,
+        }
+    ]
+
+    assert len(every) == len(set(every))
+    assert [spelling for spelling in every if spelling != spelling.lower()] == []
+
+
+def test_text_is_recognised_whatever_its_line_ends() -> None:
+    text = licence_text("faipl-1.0-sd")
+
+    as_windows = text.replace(b"\n", b"\r\n") + b"  \r\n\r\n"
+
+    assert licence_of_text(text) == "faipl-1.0-sd"
+    assert licence_of_text(as_windows) == "faipl-1.0-sd"
+
+
+def test_text_with_one_other_word_is_not_recognised() -> None:
+    text = licence_text("faipl-1.0-sd").replace(b"30 days", b"60 days")
+
+    assert licence_of_text(text) == ""
+    assert licence_of_text(b"\xff\xfe") == ""

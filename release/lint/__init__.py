@@ -1,0 +1,1 @@
+"""Lint: rules that a model card must keep, and the files that it speaks of."""

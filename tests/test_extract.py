@@ -63,6 +63,7 @@ class Refusal:
     exit_code: int
     code: str
     message: str
+    hint: str
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def refused(krelease: Callable[..., tuple[int, str, str]], here: Path):
         assert document["schema"] == "krelease.error/1"
         assert document["hint"]
         assert "Traceback" not in err
-        return Refusal(code, document["code"], document["message"])
+        return Refusal(code, document["code"], document["message"], document["hint"])
 
     return run
 
@@ -432,6 +433,28 @@ def test_layers_of_different_shapes_are_refused(refused, models, edited):
 
     assert (refusal.exit_code, refusal.code) == (4, "shape-differs")
     assert f"{name} has shape [20, 19]; expected [20, 20]" in refusal.message
+
+
+@pytest.mark.parametrize("damaged", ["a", "b"])
+def test_damaged_model_is_refused_by_the_digests_in_its_own_header(
+    krelease, refused, extract, here, models, damaged
+):
+    for name in "ab":
+        krelease("convert", models[name], "--to=fp16", "--out=.")
+    path = here / f"{damaged}-fp16.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    files = ("a-fp16.safetensors", "b-fp16.safetensors", "--out=x.safetensors")
+
+    refusal = refused(*files)
+    planned = refused(*files, "--dry-run")
+    extract(*files, "--unverified")
+
+    assert (refusal.exit_code, refusal.code) == (5, "source-damaged")
+    assert refusal.message.startswith(path.name)
+    assert planned == refusal
+    assert "--unverified" in refusal.hint
 
 
 @pytest.mark.parametrize("swaps", [False, True])

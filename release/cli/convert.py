@@ -14,6 +14,7 @@ from release.cli.options import (
     JsonOption,
     QuietOption,
     ThreadsOption,
+    UnverifiedOption,
 )
 from release.errors import UsageError, first_names, visible
 from release.numeric.size import parse_size
@@ -130,14 +131,6 @@ StubGlobalsOption = Annotated[
     typer.Option(
         "--stub-globals",
         help="Skip training objects beside the weights of a .ckpt; nothing of it runs.",
-    ),
-]
-UnverifiedOption = Annotated[
-    bool,
-    typer.Option(
-        "--unverified",
-        help="Go on when tensors differ from the digests that krelease has written"
-        " into the header of the source.",
     ),
 ]
 Sha256Option = Annotated[

@@ -12,6 +12,7 @@ from release.cli.options import (
     JsonOption,
     QuietOption,
     ThreadsOption,
+    UnverifiedOption,
 )
 from release.errors import UsageError, visible
 
@@ -51,6 +52,7 @@ def extract(
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="fp16|fp32", help="Of the factors.")
     ] = "fp16",
+    unverified: UnverifiedOption = False,
     threads: ThreadsOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
@@ -74,7 +76,9 @@ def extract(
         from release.threads import choose_threads
 
         _check(out, dtype)
-        options = ExtractOptions(rank=rank, dtype=BY_CODE[_DTYPES[dtype]])
+        options = ExtractOptions(
+            rank=rank, dtype=BY_CODE[_DTYPES[dtype]], trusts=unverified
+        )
         n_threads = choose_threads(threads)
         with open_models(before, after) as models:
             for line in models.warnings:

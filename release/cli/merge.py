@@ -13,7 +13,6 @@ from release.cli.convert import (
     RulesOption,
     Sha256Option,
     ShardOption,
-    UnverifiedOption,
     decibels,
     say,
     say_kept,
@@ -26,6 +25,7 @@ from release.cli.options import (
     JsonOption,
     QuietOption,
     ThreadsOption,
+    UnverifiedOption,
     parse_named,
 )
 from release.errors import UsageError

@@ -79,7 +79,7 @@ def extract(
         options = ExtractOptions(
             rank=rank, dtype=BY_CODE[_DTYPES[dtype]], trusts=unverified
         )
-        n_threads = choose_threads(threads)
+        n_threads, brief = choose_threads(threads), [visible(out, 4096)]
         with open_models(before, after) as models:
             for line in models.warnings:
                 console.warn(line)
@@ -91,7 +91,6 @@ def extract(
                 progress=console,
                 overwrite=force,
             )
-            brief = [visible(out, 4096)]
             if dry_run:
                 console.result(
                     "krelease.extract-plan/1",
@@ -100,13 +99,9 @@ def extract(
                     brief=brief,
                 )
                 return
-            report = run(plan, threads=n_threads, progress=console, overwrite=force)
-            console.result(
-                "krelease.extract/1",
-                _document(report, dtype),
-                _text(report),
-                brief=brief,
-            )
+            done = run(plan, threads=n_threads, progress=console, overwrite=force)
+            document = _document(done, dtype)
+            console.result("krelease.extract/1", document, _text(done), brief=brief)
 
 
 def _check(out: Path, dtype: str) -> None:

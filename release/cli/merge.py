@@ -194,7 +194,7 @@ def _recipe(
     missing: str | None,
 ) -> "FoundRecipe":
     from release.catalog.recipes import FoundRecipe, find_recipe
-    from release.recipe.conventions import DEFAULT_CONVENTION
+    from release.recipe.conventions import DEFAULT_CONVENTION, find_convention
     from release.recipe.text import MISSING_ERROR, Origin, recipe_of_expression
 
     if (expression is None) == (recipe is None):
@@ -211,10 +211,11 @@ def _recipe(
                 hint="change the recipe file",
             )
         return find_recipe(recipe, Path())
+    chosen = find_convention(convention or DEFAULT_CONVENTION, label="--convention")
     text = recipe_of_expression(
         expression or "",
         {name: Origin() for name in given},
-        convention=convention or DEFAULT_CONVENTION,
+        convention=chosen.name,
         missing=missing or MISSING_ERROR,
     )
     return FoundRecipe(text, "merge", Path())

@@ -520,6 +520,15 @@ def test_factors_beyond_fp16_are_refused_and_fit_fp32(refused, extract, models, 
     assert document["relative_error"] < 1e-6
 
 
+def test_part_of_a_killed_run_is_removed(extract, here, models):
+    left = here / ".another.safetensors.123456.part"
+    left.write_bytes(b"of a killed run")
+
+    extract(models["a"], models["b"], "--out=x.safetensors")
+
+    assert [path.name for path in here.iterdir()] == ["x.safetensors"]
+
+
 def test_existing_file_needs_force(refused, extract, here, models):
     out = here / "x.safetensors"
     out.write_bytes(b"old")

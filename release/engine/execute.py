@@ -20,7 +20,7 @@ from release.engine.results import (
     TensorResult,
 )
 from release.engine.seal import DataHasher, Seal, Sealer
-from release.formats.output import OutputFile, require_space
+from release.formats.output import OutputFile, make_room
 from release.formats.own_digest import check_own_digest
 from release.formats.tensor import tensor_set
 from release.metadata import INGREDIENTS_KEY
@@ -80,7 +80,7 @@ def execute(
         NoSpaceError: The outputs do not fit, known before any weight is read.
         OutputError: The target exists, or cannot be written; nothing is left.
     """
-    require_space(folder, plan.write_nbytes)
+    make_room(folder, plan.write_nbytes)
     with ExitStack() as stack:
         files = _open_outputs(stack, plan, folder, overwrite=options.overwrite)
         results, data_digests = _stream(plan, files, threads=threads, advance=advance)

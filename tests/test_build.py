@@ -162,6 +162,7 @@ def test_ingredient_with_wrong_values_is_refused(edited, tmp_path, gamma_rev2, c
 
     assert (caught.code, caught.exit_code) == ("values", 4)
     assert words in str(caught)
+    assert ("anxl3.safetensors: " in str(caught)) == ("anxl3 holds" in words)
 
 
 def test_result_beyond_float16_is_refused(edited, tmp_path, gamma_rev2):

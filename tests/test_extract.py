@@ -63,6 +63,7 @@ class Refusal:
     exit_code: int
     code: str
     message: str
+    hint: str
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def refused(krelease: Callable[..., tuple[int, str, str]], here: Path):
         assert document["schema"] == "krelease.error/1"
         assert document["hint"]
         assert "Traceback" not in err
-        return Refusal(code, document["code"], document["message"])
+        return Refusal(code, document["code"], document["message"], document["hint"])
 
     return run
 
@@ -434,6 +435,28 @@ def test_layers_of_different_shapes_are_refused(refused, models, edited):
     assert f"{name} has shape [20, 19]; expected [20, 20]" in refusal.message
 
 
+@pytest.mark.parametrize("damaged", ["a", "b"])
+def test_damaged_model_is_refused_by_the_digests_in_its_own_header(
+    krelease, refused, extract, here, models, damaged
+):
+    for name in "ab":
+        krelease("convert", models[name], "--to=fp16", "--out=.")
+    path = here / f"{damaged}-fp16.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    files = ("a-fp16.safetensors", "b-fp16.safetensors", "--out=x.safetensors")
+
+    refusal = refused(*files)
+    planned = refused(*files, "--dry-run")
+    extract(*files, "--unverified")
+
+    assert (refusal.exit_code, refusal.code) == (5, "source-damaged")
+    assert refusal.message.startswith(path.name)
+    assert planned == refusal
+    assert "--unverified" in refusal.hint
+
+
 @pytest.mark.parametrize("swaps", [False, True])
 def test_layer_that_only_one_model_has_is_refused(refused, models, edited, swaps):
     name = f"{CLIP_L}mlp.fc1.weight"
@@ -495,6 +518,15 @@ def test_factors_beyond_fp16_are_refused_and_fit_fp32(refused, extract, models, 
     assert refusal.code == "factor-range"
     assert "beyond F16" in refusal.message
     assert document["relative_error"] < 1e-6
+
+
+def test_part_of_a_killed_run_is_removed(extract, here, models):
+    left = here / ".another.safetensors.123456.part"
+    left.write_bytes(b"of a killed run")
+
+    extract(models["a"], models["b"], "--out=x.safetensors")
+
+    assert [path.name for path in here.iterdir()] == ["x.safetensors"]
 
 
 def test_existing_file_needs_force(refused, extract, here, models):

@@ -51,7 +51,7 @@ def blocks(
         from release.recipe.census import block_sizes, changes
         from release.recipe.conventions import find_convention
 
-        chosen = find_convention(convention)
+        chosen = find_convention(convention, label="--convention")
         read = _weights(weights, chosen)
         sizes = _sizes(path)
         counted = block_sizes(sizes, chosen)

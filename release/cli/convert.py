@@ -1,26 +1,32 @@
 """`krelease convert`."""
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from release.architecture.ema import EmaMode
 from release.cli.app import session
+from release.cli.converting import (
+    ClampOption,
+    FailBelowOption,
+    MinSnrOption,
+    Order,
+    RulesOption,
+    Sha256Option,
+    ShardOption,
+    carry_out,
+    conversion_options,
+)
 from release.cli.options import (
     DryRunOption,
     ForceOption,
     JsonOption,
     QuietOption,
     ThreadsOption,
+    UnverifiedOption,
 )
-from release.errors import UsageError, first_names, visible
-from release.numeric.size import parse_size
-
-if TYPE_CHECKING:
-    from release.console import Console
-    from release.convert.plan import ConvertPlan
+from release.errors import UsageError
 
 SourceArgument = Annotated[
     str,
@@ -46,23 +52,6 @@ OutOption = Annotated[
         help="Folder for the results. If not given: that of SOURCE.",
     ),
 ]
-RulesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--rules",
-        metavar="FILE",
-        help="Own rules (TOML) before those of the preset; `krelease presets fp8"
-        " --toml` prints some to begin with.",
-    ),
-]
-ShardOption = Annotated[
-    str | None,
-    typer.Option(
-        "--shard",
-        metavar="SIZE",
-        help="Several files with at most this much of tensors each, such as 5GB.",
-    ),
-]
 KeepLayoutOption = Annotated[
     bool,
     typer.Option("--keep-layout", help="A diffusers folder becomes a folder again."),
@@ -81,34 +70,6 @@ EmaOption = Annotated[
         "--ema",
         help="What becomes of the moving averages of the weights (EMA) that a training"
         " checkpoint may hold; use puts them in the model's place.",
-    ),
-]
-MinSnrOption = Annotated[
-    float | None,
-    typer.Option(
-        "--min-snr",
-        metavar="DB",
-        min=0.0,
-        help="Keep in fp16 every tensor whose signal-to-noise ratio in fp8 would be"
-        " below this many decibels. Reads the source twice.",
-    ),
-]
-FailBelowOption = Annotated[
-    float | None,
-    typer.Option(
-        "--fail-below",
-        metavar="DB",
-        min=0.0,
-        help="Write nothing if the signal-to-noise ratio of a tensor is below this many"
-        " decibels (exit code 6).",
-    ),
-]
-ClampOption = Annotated[
-    bool,
-    typer.Option(
-        "--clamp",
-        help="Set values that are too large for fp16 or bf16 to its largest value,"
-        " instead of refusing them. In fp8 that is always done, and counted.",
     ),
 ]
 KeepPrivateOption = Annotated[
@@ -130,20 +91,6 @@ StubGlobalsOption = Annotated[
     typer.Option(
         "--stub-globals",
         help="Skip training objects beside the weights of a .ckpt; nothing of it runs.",
-    ),
-]
-UnverifiedOption = Annotated[
-    bool,
-    typer.Option(
-        "--unverified",
-        help="Go on when tensors differ from the digests that krelease has written"
-        " into the header of the source.",
-    ),
-]
-Sha256Option = Annotated[
-    bool,
-    typer.Option(
-        "--sha256", help="Take the SHA-256 of each file, by which the Hub names it."
     ),
 ]
 
@@ -179,37 +126,21 @@ def convert(
     Example: krelease convert model.safetensors --to fp16 --to fp8
     """
     with session(as_json=json, quiet=quiet) as console:
-        from release.cli.converted import (
-            loss_warnings,
-            plan_document,
-            plan_text,
-            result_document,
-            result_text,
-            written_paths,
-        )
-        from release.convert.options import ConvertOptions
         from release.convert.source import SourceOptions, open_source
         from release.download import local_path
         from release.threads import choose_threads
-        from release.variants.parse import read_rules
-        from release.variants.preset import find_preset
 
-        if keep_layout and shard is not None:
-            raise UsageError(
-                "--shard and --keep-layout: expected one of the two",
-                code="layout-options",
-                hint="a folder that is kept has as many files as it had",
-            )
-        options = ConvertOptions(
-            presets=tuple(find_preset(name) for name in dict.fromkeys(to)),
-            rules=None if rules is None else read_rules(rules),
-            shard_nbytes=None if shard is None else shard_nbytes(shard),
-            keeps_private=keep_private,
-            clamps=clamp,
-            identifies=sha256,
-            trusts=unverified,
-            min_snr=decibels("--min-snr", min_snr),
-            fail_below=decibels("--fail-below", fail_below),
+        _check_layout(keep_layout=keep_layout, shard=shard)
+        options = conversion_options(
+            to=to,
+            rules=rules,
+            shard=shard,
+            clamp=clamp,
+            sha256=sha256,
+            unverified=unverified,
+            min_snr=min_snr,
+            fail_below=fail_below,
+            keep_private=keep_private,
         )
         reading = SourceOptions(
             keeps_layout=keep_layout,
@@ -221,95 +152,20 @@ def convert(
         n_threads = choose_threads(threads)
         path = local_path(source, note=console.note)
         folder = out or _folder_of(source, path)
+        order = Order("convert", source, folder, n_threads, dry_run, force)
         with open_source(path, reading) as opened:
             from release.convert.plan import plan_convert
-            from release.convert.run import convert as run
-            from release.convert.run import refine
 
-            plan = plan_convert(opened, options)
-            say(console, plan)
-            plan = refine(plan, threads=n_threads, progress=console)
-            say_kept(console, plan)
-            paths = written_paths(plan, folder)
-            if dry_run:
-                console.result(
-                    "krelease.convert-plan/1",
-                    plan_document(plan, folder),
-                    plan_text(plan, folder),
-                    brief=paths,
-                )
-                return
-            converted = run(
-                plan, folder, threads=n_threads, progress=console, overwrite=force
-            )
-            for line in loss_warnings(converted):
-                console.warn(line)
-            console.result(
-                "krelease.convert/1",
-                result_document(plan, converted, folder, source=source),
-                result_text(converted, folder),
-                brief=paths,
-            )
+            carry_out(console, plan_convert(opened, options), order)
 
 
-def say(console: "Console", plan: "ConvertPlan") -> None:
-    """Say what was found in the source and what will happen to it."""
-    from release.carried import Reason
-
-    for line in plan.material.warnings:
-        console.warn(line)
-    for line in plan.material.notes:
-        console.note(line)
-    for variant in plan.variants:
-        for line in variant.warnings:
-            console.warn(line)
-        for line in variant.notes:
-            console.note(line)
-    for dropped in plan.material.dropped:
-        if dropped.reason is Reason.PRIVATE:
-            console.note(
-                f"metadata dropped: {visible(dropped.key)} ({dropped.detail}); "
-                "--keep-private keeps it"
-            )
-        elif dropped.reason is Reason.TOO_LARGE:
-            console.note(f"metadata dropped: {visible(dropped.key)} is too large")
-
-
-def say_kept(console: "Console", plan: "ConvertPlan") -> None:
-    """Name the tensors that stay fp16 because they would lose too much."""
-    for variant in plan.variants:
-        if variant.kept:
-            console.note(
-                f"{variant.preset.name}: {len(variant.kept):,} tensors stay fp16: "
-                f"{first_names(variant.kept)}"
-            )
-
-
-def shard_nbytes(text: str) -> int:
-    """Return the bytes of `--shard`.
-
-    Raises:
-        UsageError: It is no size.
-    """
-    try:
-        return parse_size(text)
-    except ValueError as error:
+def _check_layout(*, keep_layout: bool, shard: str | None) -> None:
+    if keep_layout and shard is not None:
         raise UsageError(
-            f"--shard {visible(text)}: expected a size",
-            code="shard-size",
-            hint="write it as 5GB, 500MB or 2GiB",
-        ) from error
-
-
-def decibels(option: str, value: float | None) -> float | None:
-    """Return a threshold; with NaN or infinity every comparison would end one way."""
-    if value is None or math.isfinite(value):
-        return value
-    raise UsageError(
-        f"{option} {value}: expected a number of decibels",
-        code="decibels",
-        hint="for fp8, 20 to 30 dB are usual; nothing in it is above 32 dB",
-    )
+            "--shard and --keep-layout: expected one of the two",
+            code="layout-options",
+            hint="a folder that is kept has as many files as it had",
+        )
 
 
 def _folder_of(source: str, path: Path) -> Path:

@@ -12,6 +12,7 @@ from release.cli.options import (
     JsonOption,
     QuietOption,
     ThreadsOption,
+    UnverifiedOption,
 )
 from release.errors import UsageError, visible
 
@@ -51,6 +52,7 @@ def extract(
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="fp16|fp32", help="Of the factors.")
     ] = "fp16",
+    unverified: UnverifiedOption = False,
     threads: ThreadsOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
@@ -74,8 +76,10 @@ def extract(
         from release.threads import choose_threads
 
         _check(out, dtype)
-        options = ExtractOptions(rank=rank, dtype=BY_CODE[_DTYPES[dtype]])
-        n_threads = choose_threads(threads)
+        options = ExtractOptions(
+            rank=rank, dtype=BY_CODE[_DTYPES[dtype]], trusts=unverified
+        )
+        n_threads, brief = choose_threads(threads), [visible(out, 4096)]
         with open_models(before, after) as models:
             for line in models.warnings:
                 console.warn(line)
@@ -87,7 +91,6 @@ def extract(
                 progress=console,
                 overwrite=force,
             )
-            brief = [visible(out, 4096)]
             if dry_run:
                 console.result(
                     "krelease.extract-plan/1",
@@ -96,13 +99,9 @@ def extract(
                     brief=brief,
                 )
                 return
-            report = run(plan, threads=n_threads, progress=console, overwrite=force)
-            console.result(
-                "krelease.extract/1",
-                _document(report, dtype),
-                _text(report),
-                brief=brief,
-            )
+            done = run(plan, threads=n_threads, progress=console, overwrite=force)
+            document = _document(done, dtype)
+            console.result("krelease.extract/1", document, _text(done), brief=brief)
 
 
 def _check(out: Path, dtype: str) -> None:

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from release.cli.app import session
-from release.cli.convert import (
+from release.cli.converting import (
     ClampOption,
     FailBelowOption,
     MinSnrOption,
+    Order,
     RulesOption,
     Sha256Option,
     ShardOption,
-    UnverifiedOption,
-    decibels,
-    say,
-    say_kept,
-    shard_nbytes,
+    carry_out,
+    conversion_options,
 )
 from release.cli.options import (
     DryRunOption,
@@ -26,12 +24,16 @@ from release.cli.options import (
     JsonOption,
     QuietOption,
     ThreadsOption,
+    UnverifiedOption,
     parse_named,
 )
 from release.errors import UsageError
 
 if TYPE_CHECKING:
     from release.catalog.recipes import FoundRecipe
+    from release.console import Console
+    from release.gather import Gathered
+    from release.recipe.rows import FoldedRecipe
 
 _SUFFIX = ".safetensors"
 
@@ -113,87 +115,41 @@ def merge(
     -i c=C.safetensors --out merged.safetensors
     """
     with session(as_json=json, quiet=quiet) as console:
-        from release.cli.converted import (
-            loss_warnings,
-            plan_document,
-            plan_text,
-            result_document,
-            result_text,
-            written_paths,
-        )
-        from release.convert.options import ConvertOptions
         from release.convert.source import SourceOptions
-        from release.gather import gather
         from release.merge import mixture, open_ingredients
         from release.recipe.fold import fold
         from release.threads import choose_threads
-        from release.variants.parse import read_rules
-        from release.variants.preset import find_preset
 
-        names = tuple(dict.fromkeys(to))
-        folder, stem = _place(out, n_variants=len(names))
-        options = ConvertOptions(
-            presets=tuple(find_preset(name) for name in names),
-            rules=None if rules is None else read_rules(rules),
-            shard_nbytes=None if shard is None else shard_nbytes(shard),
-            clamps=clamp,
-            identifies=sha256,
-            trusts=unverified,
-            min_snr=decibels("--min-snr", min_snr),
-            fail_below=decibels("--fail-below", fail_below),
+        folder, stem = _place(out, n_variants=len(set(to)))
+        options = conversion_options(
+            to=to,
+            rules=rules,
+            shard=shard,
+            clamp=clamp,
+            sha256=sha256,
+            unverified=unverified,
+            min_snr=min_snr,
+            fail_below=fail_below,
             file_stem=stem,
         )
         n_threads = choose_threads(threads)
         given = parse_named(ingredient)
         found = _recipe(expression, recipe, given, convention, missing)
         folded = fold(found.recipe)
-        gathered = gather(
-            found.recipe,
-            folded,
-            given,
-            base=found.folder,
-            note=console.note,
-            progress=console,
-            threads=n_threads,
-        )
-        with open_ingredients(folded, gathered.paths, SourceOptions()) as opened:
+        got = _gathered(found, folded, given, console, threads=n_threads)
+        facts = {"recipe_sha256": folded.sha256()}
+        order = Order("merge", found.name, folder, n_threads, dry_run, force, facts)
+        with open_ingredients(folded, got.paths, SourceOptions()) as opened:
             from release.convert.plan import plan_outputs
-            from release.convert.run import convert, refine
 
             material = mixture(
                 found.recipe,
                 folded,
                 opened,
                 title=stem or found.name,
-                digests=gathered.digests,
+                digests=got.digests,
             )
-            plan = plan_outputs(material, options)
-            say(console, plan)
-            plan = refine(plan, threads=n_threads, progress=console)
-            say_kept(console, plan)
-            paths = written_paths(plan, folder)
-            if dry_run:
-                console.result(
-                    "krelease.merge-plan/1",
-                    {"recipe_sha256": folded.sha256(), **plan_document(plan, folder)},
-                    plan_text(plan, folder),
-                    brief=paths,
-                )
-                return
-            done = convert(
-                plan, folder, threads=n_threads, progress=console, overwrite=force
-            )
-            for line in loss_warnings(done):
-                console.warn(line)
-            console.result(
-                "krelease.merge/1",
-                {
-                    "recipe_sha256": folded.sha256(),
-                    **result_document(plan, done, folder, source=found.name),
-                },
-                result_text(done, folder),
-                brief=paths,
-            )
+            carry_out(console, plan_outputs(material, options), order)
 
 
 def _place(out: Path, *, n_variants: int) -> tuple[Path, str]:
@@ -209,6 +165,27 @@ def _place(out: Path, *, n_variants: int) -> tuple[Path, str]:
     return out.parent, out.stem
 
 
+def _gathered(
+    found: "FoundRecipe",
+    folded: "FoldedRecipe",
+    given: dict[str, str],
+    console: "Console",
+    *,
+    threads: int,
+) -> "Gathered":
+    from release.gather import gather
+
+    return gather(
+        found.recipe,
+        folded,
+        given,
+        base=found.folder,
+        note=console.note,
+        progress=console,
+        threads=threads,
+    )
+
+
 def _recipe(
     expression: str | None,
     recipe: str | None,
@@ -217,7 +194,7 @@ def _recipe(
     missing: str | None,
 ) -> "FoundRecipe":
     from release.catalog.recipes import FoundRecipe, find_recipe
-    from release.recipe.conventions import DEFAULT_CONVENTION
+    from release.recipe.conventions import DEFAULT_CONVENTION, find_convention
     from release.recipe.text import MISSING_ERROR, Origin, recipe_of_expression
 
     if (expression is None) == (recipe is None):
@@ -234,10 +211,11 @@ def _recipe(
                 hint="change the recipe file",
             )
         return find_recipe(recipe, Path())
+    chosen = find_convention(convention or DEFAULT_CONVENTION, label="--convention")
     text = recipe_of_expression(
         expression or "",
         {name: Origin() for name in given},
-        convention=convention or DEFAULT_CONVENTION,
+        convention=chosen.name,
         missing=missing or MISSING_ERROR,
     )
     return FoundRecipe(text, "merge", Path())

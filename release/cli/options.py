@@ -38,6 +38,14 @@ ThreadsOption = Annotated[
         " process may use.",
     ),
 ]
+UnverifiedOption = Annotated[
+    bool,
+    typer.Option(
+        "--unverified",
+        help="Go on when tensors differ from the digests that krelease has written"
+        " into the header of the source.",
+    ),
+]
 IngredientOption = Annotated[
     list[str] | None,
     typer.Option(

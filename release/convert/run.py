@@ -109,8 +109,9 @@ def _bad_values(plan: ConvertPlan) -> Iterator[None]:
     except ValueRangeError as error:
         if error.code != ValueRangeError.default_code:
             raise
+        sources = [each.checkpoint.path for each in plan.passes.ingredients]
         raise ValueRangeError(
-            plan.source.checkpoint.path,
+            error.path if error.path in sources else plan.source.checkpoint.path,
             error.reason,
             hint="nothing was written: what is beyond a dtype's range becomes its edge "
             "with --clamp, and fits bf16 or fp32; NaN and infinity have to be mended "

@@ -5,7 +5,7 @@ torch is loaded by `release.engine.stream`, which is imported when it is needed.
 
 import importlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ from release.engine.results import (
     TensorResult,
 )
 from release.engine.seal import DataHasher, Seal, Sealer
-from release.errors import IntegrityError, visible
-from release.formats.checkpoint import SafetensorsCheckpoint
-from release.formats.output import OutputFile, require_space
+from release.formats.output import OutputFile, make_room
+from release.formats.own_digest import check_own_digest
 from release.formats.tensor import tensor_set
-from release.metadata import INGREDIENTS_KEY, TENSOR_SET_KEY
+from release.metadata import INGREDIENTS_KEY
 from release.progress import Advance
 
 if TYPE_CHECKING:
@@ -81,13 +80,14 @@ def execute(
         NoSpaceError: The outputs do not fit, known before any weight is read.
         OutputError: The target exists, or cannot be written; nothing is left.
     """
-    require_space(folder, plan.write_nbytes)
+    make_room(folder, plan.write_nbytes)
     with ExitStack() as stack:
         files = _open_outputs(stack, plan, folder, overwrite=options.overwrite)
         results, data_digests = _stream(plan, files, threads=threads, advance=advance)
         ingredients = _ingredient_digests(plan, results)
         if not options.trusts:
-            _check_carried(plan, ingredients)
+            for ingredient in plan.ingredients:
+                check_own_digest(ingredient.checkpoint, ingredients[ingredient.name])
         sealers = [
             Sealer(output, file, data_sha256, _target_digests(results, number))
             for number, (output, file, data_sha256) in enumerate(
@@ -192,23 +192,6 @@ def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str
         )
         for ingredient, digests in zip(plan.ingredients, found, strict=True)
     }
-
-
-def _check_carried(plan: Plan, digests: Mapping[str, str]) -> None:
-    """Compare what was read with what the ingredients' own headers say was written."""
-    for ingredient in plan.ingredients:
-        checkpoint = ingredient.checkpoint
-        if not isinstance(checkpoint, SafetensorsCheckpoint):
-            continue  # tensors of several files, or under other names
-        carried = checkpoint.metadata.get(TENSOR_SET_KEY, "")
-        if carried and carried != digests[ingredient.name]:
-            raise IntegrityError(
-                f"{visible(checkpoint.path, 1024)}: its tensors are not those whose "
-                "digests its header carries",
-                code="source-damaged",
-                hint="krelease verify names the tensors; if another program changed "
-                "them and kept the digests, pass --unverified",
-            )
 
 
 def _seal_all(

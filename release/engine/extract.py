@@ -1,20 +1,21 @@
 """The difference of two checkpoints, layer by layer, written as the factors of a LoRA.
 
-A layer takes its matrix in float64 and about as much again; layers run side by side
-only as long as together they hold no more elements than the largest one alone.
+A layer takes its difference as a matrix, and room for its factors; layers run side by
+side only as long as that fits into a fixed number of bytes, or one is larger alone.
 """
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from release.engine.difference import subtract
 from release.engine.jobs import Operand
-from release.engine.low_rank import LowRank, low_rank
+from release.engine.low_rank import LowRank, held_nbytes, low_rank
 from release.engine.methods.seam import NotFiniteError
 from release.engine.parallel import Room, run_all
 from release.engine.plan import OutputPlan
@@ -24,11 +25,14 @@ from release.errors import ValueRangeError, visible
 from release.formats.checkpoint import Checkpoint
 from release.formats.output import OutputFile
 from release.formats.scan import scan
-from release.numeric.cast import TORCH_DTYPES, bytes_of, round_to
+from release.numeric.cast import bytes_of, round_to
 from release.numeric.digest import Sha256, xxh3_128
 from release.numeric.dtype import Dtype
+from release.numeric.memory import return_large_blocks
 
 _CHUNK_ELEMENTS: Final = 256 * 1024
+_HELD_NBYTES_MAX: Final = 128 * 2**20
+"""What layers that run side by side hold together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,11 @@ class LayerJob:
     def n_elements(self) -> int:
         """Product of the dimensions."""
         return math.prod(self.shape)
+
+    @property
+    def held_nbytes(self) -> int:
+        """About the most bytes that it takes in memory, up to those there are."""
+        return min(held_nbytes(self.shape, self.rank), _HELD_NBYTES_MAX)
 
     @property
     def read_nbytes(self) -> int:
@@ -102,17 +111,22 @@ def write_layers(
             beyond `dtype`.
         InputError: A file changed or cannot be read.
     """
-    room = Room(max(job.n_elements for job in jobs))
+    return_large_blocks()
+    room = Room(_HELD_NBYTES_MAX)
     places = {each.name: output.header_nbytes + each.begin for each in output.entries}
 
     def run(job: LayerJob) -> LayerResult:
-        with room.taken(job.n_elements):
+        with room.taken(job.held_nbytes):
             found = _decomposed(inputs, job, dtype, advance)
             result = _write(job, found, dtype, file, places)
         advance(job.read_nbytes)
         return result
 
-    return run_all(run, jobs, threads=threads)
+    # The largest first, so that no thread is left with one at the end.
+    order = sorted(range(len(jobs)), key=lambda number: -jobs[number].held_nbytes)
+    found = run_all(run, [jobs[number] for number in order], threads=threads)
+    results = dict(zip(order, found, strict=True))
+    return [results[number] for number in range(len(jobs))]
 
 
 def seal(
@@ -148,15 +162,21 @@ def _decomposed(
     dtype: Dtype,
     advance: Callable[[int], None],
 ) -> LowRank:
-    before, after = (_values(inputs, job, each, advance) for each in job.operands)
     try:
-        found = low_rank(before, after, rank=job.rank, dtype=dtype)
+        difference = subtract(job.shape, _chunks(inputs, job, advance))
     except NotFiniteError as error:
         raise _not_finite(inputs, job, error) from error
+    found = low_rank(difference, rank=job.rank, dtype=dtype)
+    operand = job.operands[1]
     if found is None:
-        raise AssertionError("a layer without a difference was planned")
+        raise ValueRangeError(
+            inputs[operand.ingredient].path,
+            f"the difference of {visible(operand.entry.name)} is too small for "
+            "float32, expected at least 1e-45 somewhere",
+            code="factor-range",
+            hint="pass models that differ by more",
+        )
     if not math.isfinite(found.relative_error):
-        operand = job.operands[1]
         raise ValueRangeError(
             inputs[operand.ingredient].path,
             f"the difference of {visible(operand.entry.name)} has factors beyond "
@@ -167,22 +187,19 @@ def _decomposed(
     return found
 
 
-def _values(
-    inputs: Sequence[Checkpoint],
-    job: LayerJob,
-    operand: Operand,
-    advance: Callable[[int], None],
-) -> Tensor:
-    """Return a layer's weight as it stands, or in float32 where it has a scale."""
-    dtype = TORCH_DTYPES[operand.entry.dtype] if operand.scale is None else None
-    values = torch.empty(job.n_elements, dtype=dtype or torch.float32)
-    reader = Reader(inputs, min(_CHUNK_ELEMENTS, job.n_elements), advance)
+def _chunks(
+    inputs: Sequence[Checkpoint], job: LayerJob, advance: Callable[[int], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the layer of both checkpoints; tensors are reused."""
+    length = min(_CHUNK_ELEMENTS, job.n_elements)
+    readers = [Reader(inputs, length, advance) for _ in job.operands]
     for at in range(0, job.n_elements, _CHUNK_ELEMENTS):
         count = min(_CHUNK_ELEMENTS, job.n_elements - at)
-        values[at : at + count] = reader.read(
-            operand, job.start + at, count, digest=None
+        before, after = (
+            reader.read(operand, job.start + at, count, digest=None)
+            for reader, operand in zip(readers, job.operands, strict=True)
         )
-    return values.view(job.shape)
+        yield before, after
 
 
 def _write(

@@ -64,7 +64,7 @@ class Kernel:
         try:
             self._make(job, result)
         except NotFiniteError:
-            result.problems.append(self._blame(job))
+            self._blame(job, result)
         return result
 
     def _make(self, job: TensorJob, result: TensorResult) -> None:
@@ -75,7 +75,10 @@ class Kernel:
         needs_mending = any(target.dtype is Dtype.BF16 for target in job.targets)
         for start in range(0, job.n_elements, CHUNK_ELEMENTS):
             chunk = self._chunk(job, start, read, mends=needs_mending)
-            problem = self._write(job, chunk, writers)
+            if not chunk.is_finite:
+                self._blame(job, result)
+                break
+            problem = self._write(chunk, writers)
             if problem:
                 result.problems.append(problem)
                 break
@@ -107,12 +110,9 @@ class Kernel:
             found = max(found, magnitude(self._combine(job, start, unhashed)[2]))
         return found
 
-    def _write(
-        self, job: TensorJob, chunk: Chunk, writers: Sequence[TargetWriter]
-    ) -> str:
+    @staticmethod
+    def _write(chunk: Chunk, writers: Sequence[TargetWriter]) -> str:
         """Write a chunk to every target; return why it must not be published, or ""."""
-        if not chunk.is_finite:
-            return self._blame(job)
         for writer in writers:
             writer.write(chunk)
         for writer in writers:
@@ -153,7 +153,7 @@ class Kernel:
         stands_alone = len(job.operands) == 1 and used == [1.0]
         return raw if stands_alone else None, exact, value
 
-    def _blame(self, job: TensorJob) -> str:
+    def _blame(self, job: TensorJob, result: TensorResult) -> None:
         """Say which ingredient holds the value that is not finite, and where."""
         used = [each for each in job.operands if each.coefficient or job.methods]
         for start in range(0, job.n_elements, CHUNK_ELEMENTS):
@@ -161,8 +161,11 @@ class Kernel:
             for operand in used:
                 found = self._first_not_finite(operand, start, count)
                 if found:
-                    return f"{self._names[operand.ingredient]} holds {found}"
-        return "the result is beyond float32's range"
+                    name = self._names[operand.ingredient]
+                    result.problems.append(f"{name} holds {found}")
+                    result.culprit = operand.ingredient
+                    return
+        result.problems.append("the result is beyond float32's range")
 
     def _first_not_finite(self, operand: Operand, start: int, count: int) -> str:
         raw = self._reader.read(operand, start, count, digest=None)

@@ -85,7 +85,8 @@ class TensorResult:
 
     `operand_digests` are xxh3_128 in hex, in the job's order; `written` is keyed by
     output number; `problems` holds one line for each reason why the tensor must not be
-    published.
+    published; `culprit` is the number of the ingredient whose value is not finite, None
+    if it is no single one's fault.
     """
 
     name: str
@@ -93,6 +94,7 @@ class TensorResult:
     operand_digests: list[str] = field(default_factory=list)
     written: dict[int, Written] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    culprit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 import torch
 
@@ -67,7 +68,8 @@ class Pass:
         """Return the results in the plan's order.
 
         Raises:
-            ValueRangeError: A tensor must not be published; names the first five.
+            ValueRangeError: A tensor must not be published; names the first five, and
+                the file of the first ingredient at fault.
         """
         ordered = [self._results[job.name] for job in self.plan.jobs]
         bad = sorted(
@@ -77,13 +79,20 @@ class Pass:
         if bad:
             names = [f"{result.name} ({result.problems[0]})" for result in bad]
             raise ValueRangeError(
-                self.plan.outputs[0].name,
+                self._place(bad),
                 f"{len(bad)} of {len(ordered)} tensors cannot be written: "
                 f"{first_names(names)}",
                 hint="nothing was written: mend or replace the input; what is beyond "
                 "fp16 fits bf16 and fp32",
             )
         return ordered
+
+    def _place(self, bad: Sequence[TensorResult]) -> Path | str:
+        """Return the file that has to be mended; the output's name if there is none."""
+        for result in bad:
+            if result.culprit is not None:
+                return self.plan.ingredients[result.culprit].checkpoint.path
+        return self.plan.outputs[0].name
 
     def _next(self) -> TensorJob | None:
         with self._lock:

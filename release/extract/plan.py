@@ -20,6 +20,7 @@ from release.engine.plan import (
 )
 from release.errors import TensorMismatchError, first_names, visible
 from release.extract.models import Models
+from release.formats.own_digest import check_own_digest
 from release.formats.target import check_target
 from release.formats.tensor import tensor_set
 from release.metadata import STAND_IN_KEY, STAND_IN_TEXT
@@ -38,10 +39,13 @@ class ExtractOptions:
     Attributes:
         rank: Of every layer, where its shape allows it; from 1.
         dtype: Of the factors.
+        trusts: Whether to go on when the tensors of a model are not those whose digests
+            its header carries.
     """
 
     rank: int
     dtype: Dtype = Dtype.F16
+    trusts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +140,15 @@ def plan_extract(
         OutputError: The file exists, or its folder does not.
         TensorMismatchError: `no-difference`.
         InputError: A file changed meanwhile.
+        IntegrityError: A model is damaged, by the digests in its own header.
     """
     inputs = [file.stat() for each in models.sources for file in each.checkpoint.files]
     check_target(path, overwrite=overwrite, inputs=inputs)
     found = _compare(models, threads=threads, progress=progress)
+    ingredients = _tensor_sets(models, found)
+    if not options.trusts:
+        for ingredient in models.ingredients:
+            check_own_digest(ingredient.checkpoint, ingredients[ingredient.name])
     layers = []
     for module in models.modules:
         square = found[module.place.tensor][1].squares[module.place.part]
@@ -155,7 +164,7 @@ def plan_extract(
         layers=tuple(layers),
         unheld=unheld,
         output=_output(models, layers, options, path),
-        ingredients=_tensor_sets(models, found),
+        ingredients=ingredients,
     )
 
 

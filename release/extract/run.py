@@ -9,7 +9,7 @@ from release.engine.plan import ingredients_text
 from release.extract.models import Models
 from release.extract.plan import ExtractPlan, Layer, operands
 from release.formats.checkpoint import Checkpoint
-from release.formats.output import OutputFile, require_space
+from release.formats.output import OutputFile, make_room
 from release.formats.tensor import tensor_set
 from release.metadata import INGREDIENTS_KEY
 from release.progress import Progress
@@ -92,7 +92,7 @@ def extract(
     from release.engine.extract import seal, write_layers
 
     output, checkpoints = plan.output, _checkpoints(plan.models)
-    require_space(plan.path.parent, output.nbytes)
+    make_room(plan.path.parent, output.nbytes)
     with OutputFile.create(plan.path, output.nbytes, overwrite=overwrite) as file:
         jobs = _jobs(plan)
         with progress.stage("extract", sum(job.read_nbytes for job in jobs)) as advance:

@@ -27,6 +27,7 @@ from release.formats.target import check_target
 __all__ = [
     "OutputFile",
     "free_bytes",
+    "make_room",
     "remove_stale_parts",
     "require_space",
     "write_text_file",
@@ -281,6 +282,26 @@ def _open_part(path: Path) -> tuple[Path, int]:
         code="output-busy",
         hint=f"wait for the other writer, or remove {visible(part.name, 300)}",
     )
+
+
+def make_room(directory: Path, nbytes: int) -> None:
+    """Remove the parts whose writers are gone, and refuse early when there is no room.
+
+    A killed run leaves its part, which may hold as much as its whole output. Nobody
+    knows of it any more, whatever name it was for; a living writer's lock protects its
+    own. Where locks do not reach other machines, a writer there may lose its part, and
+    fails when it would give it its name; what has a name is never touched.
+
+    Args:
+        directory: Where the outputs will be written.
+        nbytes: Sum over all outputs.
+
+    Raises:
+        NoSpaceError: As for `require_space`.
+    """
+    with contextlib.suppress(WriteError):  # it may be written to and not be listed
+        remove_stale_parts(directory)
+    require_space(directory, nbytes)
 
 
 def write_text_file(path: Path, text: str | bytes, *, overwrite: bool = False) -> None:

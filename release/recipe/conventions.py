@@ -167,8 +167,12 @@ CONVENTIONS: Final[Mapping[str, Convention]] = {
 }
 
 
-def find_convention(name: str) -> Convention:
+def find_convention(name: str, *, label: str = "recipe.convention") -> Convention:
     """Return the convention called `name`.
+
+    Args:
+        name: As somebody wrote it.
+        label: Where that was: a key path, or an option.
 
     Raises:
         RecipeError: Code "unknown-convention"; the hint lists or suggests names.
@@ -176,7 +180,7 @@ def find_convention(name: str) -> Convention:
     if name in CONVENTIONS:
         return CONVENTIONS[name]
     raise RecipeError(
-        f"recipe.convention: unknown block-weight convention '{visible(name)}'",
+        f"{label}: unknown block-weight convention '{visible(name)}'",
         code="unknown-convention",
         hint=suggestion(name, CONVENTIONS),
     )

@@ -73,7 +73,10 @@ def test_names_of_blocks_are_the_short_form(krelease, ingredients):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--convention", "sdmecha"], "unknown block-weight convention 'sdmecha'"),
+        (
+            ["--convention", "sdmecha"],
+            "--convention: unknown block-weight convention",
+        ),
         (["--weights", "0,1"], "--weights: column 1: got 2 block weights"),
         (["--weights", GAMMA + ",0"], "supermerger takes 20 or 26"),
     ],

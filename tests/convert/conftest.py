@@ -1,10 +1,11 @@
 """`krelease convert` in this process, in a folder of its own."""
 
+import importlib.util
 import json
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 import safetensors.torch
@@ -15,101 +16,35 @@ TEXT = "cond_stage_model.transformer.text_model."
 VAE = "first_stage_model."
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """How a command line was refused."""
+def load(path: Path) -> ModuleType:
+    """Return a module of the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
-    exit_code: int
-    code: str
-    message: str
-    hint: str
 
-
-@dataclass(frozen=True)
-class Converted:
-    """What a command line wrote, as its JSON document says, and what it said."""
-
-    document: dict[str, Any]
-    said: str
-
-    @property
-    def paths(self) -> dict[str, list[Path]]:
-        """Variant -> its files of weights."""
-        return {
-            each["variant"]: [Path(file["path"]) for file in each["files"]]
-            for each in self.document["variants"]
-        }
-
-    def path(self, variant: str) -> Path:
-        """Return the only file of a variant."""
-        (path,) = self.paths[variant]
-        return path
-
-    def variant(self, name: str) -> dict[str, Any]:
-        """Return what the document says of a variant."""
-        (found,) = (v for v in self.document["variants"] if v["variant"] == name)
-        return found
+command_line = load(Path(__file__).parents[1] / "command_line.py")
+workplace = command_line.here
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, empty but for what a test puts there."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("KRELEASE_THREADS", raising=False)
-    return folder
-
-
-@pytest.fixture
-def convert(
-    krelease: Callable[..., tuple[int, str, str]], workplace: Path
-) -> Callable[..., Converted]:
+def convert(krelease, workplace: Path):
     """Run `krelease convert`, which must succeed."""
-
-    def run(*args: object) -> Converted:
-        code, out, err = krelease("convert", *args, "--json")
-        assert code == 0, err
-        return Converted(json.loads(out), err)
-
-    return run
+    return lambda *args: command_line.written(krelease, "convert", *args)
 
 
 @pytest.fixture
-def refused(
-    krelease: Callable[..., tuple[int, str, str]], workplace: Path
-) -> Callable[..., Refusal]:
+def refused(krelease, workplace: Path):
     """Run `krelease convert`, which must fail, say why, and change nothing."""
-
-    def run(*args: object) -> Refusal:
-        before = contents(workplace)
-        code, out, err = krelease("convert", *args, "--json")
-        assert contents(workplace) == before
-        document = json.loads(out)
-        assert document["schema"] == "krelease.error/1"
-        assert document["exit_code"] == code
-        assert document["hint"]
-        assert "Traceback" not in err
-        assert err.splitlines()[-2:] == [
-            f"error: {document['message']}",
-            f"hint: {document['hint']}",
-        ]
-        return Refusal(code, document["code"], document["message"], document["hint"])
-
-    return run
+    return lambda *args: command_line.refusal(krelease, workplace, "convert", *args)
 
 
 @pytest.fixture
 def listed() -> Callable[[Path], dict[str, bytes]]:
     """Return everything below a folder: path -> bytes; folders are empty."""
-    return contents
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
-        for path in sorted(folder.rglob("*"))
-    }
+    return command_line.contents
 
 
 @pytest.fixture

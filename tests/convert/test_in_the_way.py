@@ -149,6 +149,38 @@ def test_disk_that_fills_up_leaves_nothing(refused, save, sd1, monkeypatch, n_go
     assert (found.exit_code, found.code) == (9, "no-space")
 
 
+def test_room_that_killed_runs_took_is_free_again_before_it_is_counted(
+    convert, save, sd1, workplace, monkeypatch
+):
+    save(sd1)
+    left = workplace / ".another-fp16.safetensors.123456.part"
+    left.write_bytes(b"of a killed run")
+    counted, statvfs = [], os.statvfs
+    monkeypatch.setattr(
+        space.os,
+        "statvfs",
+        lambda path: (counted.append(left.exists()), statvfs(path))[1],
+    )
+
+    convert("model.safetensors", "--to=fp8")
+
+    assert counted[:1] == [False]
+    assert not left.exists()
+
+
+def test_part_of_a_living_run_in_the_same_folder_is_left_alone(
+    convert, save, sd1, workplace
+):
+    save(sd1)
+
+    with OutputFile.create(workplace / "other.safetensors", 5) as other:
+        convert("model.safetensors", "--to=fp8")
+        other.write_at(0, b"whole")
+        other.publish()
+
+    assert (workplace / "other.safetensors").read_bytes() == b"whole"
+
+
 def test_record_that_appears_meanwhile_is_kept_and_nothing_else_left(
     save, sd1, workplace, monkeypatch
 ):

@@ -138,12 +138,11 @@ def test_value_that_is_not_finite_is_named_with_ingredient_and_place(
     good = {"some.weight": torch.ones_like(bad)}
     ingredients = {"left": good, "right": {"some.weight": bad}}
 
-    message = refused(
-        workshop, workshop.plan(ingredients, {"left": 1.0, "right": 0.5}, Dtype.F16)
-    )
+    plan = workshop.plan(ingredients, {"left": 1.0, "right": 0.5}, Dtype.F16)
+    message = refused(workshop, plan)
 
     assert message == (
-        "F16.safetensors: 1 of 1 tensors cannot be written: "
+        f"{plan.ingredients[1].checkpoint.path}: 1 of 1 tensors cannot be written: "
         f"some.weight (right holds {words} at element {CHUNK_ELEMENTS + 3:,})"
     )
 

@@ -1,13 +1,10 @@
 """`krelease merge` in this process, and small checkpoints in every form it reads."""
 
 import importlib.util
-import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,59 +26,23 @@ LONG = {
 """Tensors of more than one chunk of 262,144 elements, one in each component."""
 
 
-@dataclass(frozen=True)
-class Merged:
-    """What a command line wrote, as its JSON document says, and what it said."""
-
-    document: dict[str, Any]
-    said: str
-
-    @property
-    def paths(self) -> dict[str, list[Path]]:
-        """Variant -> its files of weights."""
-        return {
-            each["variant"]: [Path(file["path"]) for file in each["files"]]
-            for each in self.document["variants"]
-        }
-
-    def path(self, variant: str = "fp16") -> Path:
-        """Return the only file of a variant."""
-        (path,) = self.paths[variant]
-        return path
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """How a command line was refused."""
-
-    exit_code: int
-    code: str
-    message: str
-    hint: str
-    said: str
-
-
-@pytest.fixture(scope="session")
-def formulas() -> ModuleType:
-    """The module formulas.py: what merges should give, in numpy alone."""
-    path = Path(__file__).with_name("formulas.py")
-    spec = importlib.util.spec_from_file_location("formulas", path)
-    assert spec is not None
-    assert spec.loader is not None
+def load(path: Path) -> ModuleType:
+    """Return a module of the tests, which are no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to stand in, empty but for what a test puts there."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("KRELEASE_THREADS", raising=False)
-    return folder
+command_line = load(Path(__file__).parents[1] / "command_line.py")
+here = command_line.here
+
+
+@pytest.fixture(scope="session")
+def formulas() -> ModuleType:
+    """The module formulas.py: what merges should give, in numpy alone."""
+    return load(Path(__file__).with_name("formulas.py"))
 
 
 @pytest.fixture(scope="session")
@@ -97,44 +58,15 @@ def run_merge() -> Callable[..., None]:
 
 
 @pytest.fixture
-def merge(krelease: Callable[..., tuple[int, str, str]], here: Path):
+def merge(krelease, here: Path):
     """Run `krelease merge`, which must succeed."""
-
-    def run(*args: object) -> Merged:
-        code, out, err = krelease("merge", *args, "--json")
-        assert code == 0, err
-        return Merged(json.loads(out), err)
-
-    return run
+    return lambda *args: command_line.written(krelease, "merge", *args)
 
 
 @pytest.fixture
-def refused(krelease: Callable[..., tuple[int, str, str]], here: Path):
+def refused(krelease, here: Path):
     """Run `krelease merge`, which must fail, say why, and change nothing."""
-
-    def run(*args: object) -> Refusal:
-        before = contents(here)
-        code, out, err = krelease("merge", *args, "--json")
-        assert contents(here) == before
-        document = json.loads(out)
-        assert document["schema"] == "krelease.error/1"
-        assert document["exit_code"] == code
-        assert document["hint"]
-        assert "Traceback" not in err
-        assert f"error: {document['message']}" in err.splitlines()
-        assert err.splitlines()[-1] == f"hint: {document['hint']}"
-        return Refusal(
-            code, document["code"], document["message"], document["hint"], err
-        )
-
-    return run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
-        for path in sorted(folder.rglob("*"))
-    }
+    return lambda *args: command_line.refusal(krelease, here, "merge", *args)
 
 
 @pytest.fixture(scope="session")

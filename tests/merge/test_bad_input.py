@@ -91,7 +91,7 @@ COMMANDS = {
         [HALF, *NOWHERE, "--convention=super"],
         3,
         "unknown-convention",
-        "super",
+        "--convention: unknown block-weight convention 'super'",
     ),
     "missing from nobody": (
         [HALF, *NOWHERE, "--missing=keep:c"],
@@ -266,7 +266,7 @@ def test_values_that_must_not_be_merged_are_named_with_their_places(
     found = refused("a + b", f"-ia={models['a']}", f"-ib={path}")
 
     assert (found.exit_code, found.code) == (4, "values")
-    assert "3 of 2515 tensors cannot be written" in found.message
+    assert found.message.startswith(f"{path}: 3 of 2515 tensors cannot be written")
     assert f"{NORM} (b holds NaN at element 3)" in found.message
     assert f"{LONG} (b holds infinity at element 270,001)" in found.message
     assert f"{POSITION_IDS} (differs between a and b)" in found.message
@@ -278,6 +278,7 @@ def test_values_are_named_below_methods_too(refused, edited, models):
     found = refused("slerp(a, 2*b - a, 0.5)", f"-ia={models['a']}", f"-ib={path}")
 
     assert (found.exit_code, found.code) == (4, "values")
+    assert found.message.startswith(f"{path}: ")
     assert f"{NORM} (b holds NaN at element 3)" in found.message
     assert f"{LONG} (b holds infinity at element 270,001)" in found.message
 

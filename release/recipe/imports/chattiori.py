@@ -11,11 +11,10 @@ from typing import Final
 
 from release.errors import RecipeError, visible
 from release.recipe.conventions import CHATTIORI
-from release.recipe.imports.embedded import NO_VAE, RECIPE_KEY, Models, Weights
+from release.recipe.imports.embedded import RECIPE_KEY, Models, Weights
 from release.recipe.imports.foreign import Fields, Value, exact
 from release.recipe.imports.formulas import Formula
 from release.recipe.imports.imported import OUTPUT, Imported
-from release.recipe.text import MERGED_VAE
 from release.recipe.weights import WEIGHT_BLOCKS
 
 TYPE: Final = "merge-models-chattiori"
@@ -27,13 +26,12 @@ _METHODS: Final = {
     "Triple Sum": Formula.TRIPLE_SUM,
     "Sum Twice": Formula.SUM_TWICE,
 }
+_MODELS: Final = ("primary_model_hash", "secondary_model_hash", "tertiary_model_hash")
 _COPY: Final = "No Interpolation"
 _DTYPES: Final = {"fp8": "F8_E4M3", "fp16": "F16", "fp32": "F32"}
 _KNOWN: Final = (
     "type",
-    "primary_model_hash",
-    "secondary_model_hash",
-    "tertiary_model_hash",
+    *_MODELS,
     "merge_method",
     "block_weights",
     "alpha_info",
@@ -71,10 +69,7 @@ def import_chattiori(
         )
     found = Models(models, fields)
     names, steps = _steps(fields, found)
-    vae = MERGED_VAE
-    vae_hint = fields.text("bake_in_vae")
-    if vae_hint not in NO_VAE:
-        vae = found.baked_vae(vae_hint)
+    vae, vae_hint = found.vae()
     return Imported(
         ORIGIN,
         found.names.chosen([*names, vae]),
@@ -82,7 +77,7 @@ def import_chattiori(
         CHATTIORI.name,
         vae=vae,
         dtype_hint=_DTYPES.get(fields.text("fp"), ""),
-        vae_hint="" if vae == MERGED_VAE else visible(vae_hint, 80),
+        vae_hint=vae_hint,
         notes=_notes(fields),
         warnings=(*found.warnings, *fields.unknown(_KNOWN)),
     )
@@ -93,7 +88,7 @@ def _steps(
 ) -> tuple[list[str], tuple[tuple[str, str], ...]]:
     method = fields.text("merge_method")
     if method == _COPY:
-        name = models.ingredient("primary_model_hash", "a")
+        name = models.ingredient(_MODELS[0], "a")
         return [name], ((OUTPUT, name),)
     formula = _METHODS.get(method)
     if formula is None:
@@ -105,10 +100,7 @@ def _steps(
         )
     alpha = _weights(fields, "alpha_info")
     beta = _weights(fields, "beta_info") if formula.takes_beta else alpha
-    keys = {"a": "primary_model_hash", "b": "secondary_model_hash"}
-    if formula.takes_c:
-        keys["c"] = "tertiary_model_hash"
-    names = [models.ingredient(key, letter) for letter, key in keys.items()]
+    names = formula.ingredients(models, _MODELS)
     return names, formula.steps(names, alpha, beta)
 
 

@@ -16,13 +16,14 @@ from release.recipe.imports.imported import (
     last_part,
 )
 from release.recipe.imports.terms import scalar_weights
+from release.recipe.text import MERGED_VAE
 
 RECIPE_KEY: Final = "sd_merge_recipe"
 MODELS_KEY: Final = "sd_merge_models"
 BAKED_VAE: Final = "baked_vae"
 """Name of the ingredient whose VAE replaced the merged one."""
 
-NO_VAE: Final = frozenset({"", "None", "none"})
+_NO_VAE: Final = frozenset({"", "None", "none"})
 _HARMLESS_PATTERN: Final = re.compile(r"[\w.|]{1,200}", re.ASCII)
 """Regular expressions that take no time to search with."""
 
@@ -90,18 +91,24 @@ class Models:
             digest, title or f"model_{letter}", file=_file_hint(title), **facts
         )
 
-    def baked_vae(self, text: str) -> str:
-        """Return the ingredient of a VAE named by file.
+    def vae(self) -> tuple[str, str]:
+        """Return where the VAE comes from, and the file's name if it was replaced.
 
-        Args:
-            text: The file's name or path, foreign.
+        The first is `MERGED_VAE` or an ingredient; both are as `Imported` has them.
+
+        Raises:
+            RecipeError: Code "import-field".
         """
+        text = self._recipe.text("bake_in_vae")
+        if text in _NO_VAE:
+            return MERGED_VAE, ""
         file = file_name(text)
         self._warn(
             f"the VAE was replaced by that of '{visible(text, 80)}', whose hash was not"
             f" recorded: the ingredient {BAKED_VAE} is a checkpoint that has it"
         )
-        return self.names.add(f"vae {text}", BAKED_VAE, file=file)
+        name = self.names.add(f"vae {text}", BAKED_VAE, file=file)
+        return name, visible(text, 80)
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from release.recipe.decimals import decimal_text
-from release.recipe.imports.embedded import Weights
+from release.recipe.imports.embedded import Models, Weights
 from release.recipe.imports.imported import OUTPUT, PART
 from release.recipe.imports.terms import block_merge
 
@@ -26,6 +26,22 @@ class Formula(Enum):
     def takes_beta(self) -> bool:
         """Whether beta is in it."""
         return self in {Formula.TRIPLE_SUM, Formula.SUM_TWICE}
+
+    def ingredients(self, models: Models, keys: tuple[str, str, str]) -> list[str]:
+        """Return the names of A, B and, where it `takes_c`, C.
+
+        Args:
+            models: What the recipe knows of them.
+            keys: The members of the recipe that hold their hashes.
+
+        Raises:
+            RecipeError: Code "import-hash" or "import-field".
+        """
+        letters = "abc" if self.takes_c else "ab"
+        return [
+            models.ingredient(key, letter)
+            for key, letter in zip(keys, letters, strict=False)
+        ]
 
     def steps(
         self, names: Sequence[str], alpha: Weights, beta: Weights

@@ -14,11 +14,10 @@ from release.errors import RecipeError, visible
 from release.recipe.conventions import SUPERMERGER
 from release.recipe.imports.block_lists import read_list, sdxl_weights
 from release.recipe.imports.elements import changed_by_elements, check_exclusion
-from release.recipe.imports.embedded import NO_VAE, RECIPE_KEY, Models, Weights
+from release.recipe.imports.embedded import RECIPE_KEY, Models, Weights
 from release.recipe.imports.foreign import Fields, Value, exact, field_error
 from release.recipe.imports.formulas import Formula
 from release.recipe.imports.imported import Imported
-from release.recipe.text import MERGED_VAE
 from release.recipe.weights import WEIGHT_BLOCKS
 
 TYPE: Final = "sd-webui-supermerger"
@@ -82,20 +81,15 @@ def import_supermerger(
     alpha = changed_by_elements(fields, alpha)
     check_exclusion(fields, alpha)
     found = Models(models, fields)
-    names = [found.ingredient("model_a", "a"), found.ingredient("model_b", "b")]
-    if formula.takes_c:
-        names.append(found.ingredient("model_c", "c"))
-    vae = MERGED_VAE
-    vae_hint = fields.text("bake_in_vae")
-    if vae_hint not in NO_VAE:
-        vae = found.baked_vae(vae_hint)
+    names = formula.ingredients(found, ("model_a", "model_b", "model_c"))
+    vae, vae_hint = found.vae()
     return Imported(
         ORIGIN,
         found.names.chosen([*names, vae]),
         formula.steps(names, alpha, beta),
         SUPERMERGER.name,
         vae=vae,
-        vae_hint="" if vae == MERGED_VAE else visible(vae_hint, 80),
+        vae_hint=vae_hint,
         notes=notes,
         warnings=(*found.warnings, *fields.unknown(_KNOWN)),
     )

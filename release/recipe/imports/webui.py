@@ -12,14 +12,12 @@ from release.errors import RecipeError, visible
 from release.recipe.conventions import DEFAULT_CONVENTION
 from release.recipe.decimals import decimal_text
 from release.recipe.imports.embedded import (
-    NO_VAE,
     RECIPE_KEY,
     Models,
     check_discarded,
 )
 from release.recipe.imports.foreign import Fields, Value
 from release.recipe.imports.imported import OUTPUT, Imported
-from release.recipe.text import MERGED_VAE
 
 TYPE: Final = "webui"
 ORIGIN: Final = "AUTOMATIC1111 or Forge"
@@ -64,19 +62,15 @@ def import_webui(recipe: Mapping[str, Value], models: Mapping[str, Value]) -> Im
     )
     found = Models(models, fields)
     expression, used = _expression(fields, found)
-    vae = MERGED_VAE
-    vae_hint = fields.text("bake_in_vae")
-    if vae_hint not in NO_VAE:
-        vae = found.baked_vae(vae_hint)
-        used = (*used, vae)
+    vae, vae_hint = found.vae()
     return Imported(
         ORIGIN,
-        found.names.chosen(used),
+        found.names.chosen((*used, vae)),
         ((OUTPUT, expression),),
         DEFAULT_CONVENTION,
         vae=vae,
         dtype_hint="F16" if fields.flag("save_as_half") else "",
-        vae_hint="" if vae == MERGED_VAE else visible(vae_hint, 80),
+        vae_hint=vae_hint,
         notes=(_NOTE, note) if note else (_NOTE,),
         warnings=(*found.warnings, *fields.unknown(_KNOWN)),
     )

@@ -53,6 +53,7 @@ class Arithmetic:
         sentence: The same as a clause.
         operation: After each product and each sum; "file" for the dtype of files,
             "single" for float32, "" for nowhere.
+        number: The weights themselves.
         in_blend: The same inside a blend of two models.
         blend: After a blend of two models.
         term: After each term that is added to a model.
@@ -62,6 +63,7 @@ class Arithmetic:
     verdict: Verdict
     sentence: str
     operation: str = ""
+    number: str = ""
     in_blend: str = ""
     blend: str = ""
     term: str = ""
@@ -92,6 +94,16 @@ ARITHMETICS: Final = (
         Verdict.ARITHMETIC,
         "every operation was rounded to the dtype of the file",
         operation="file",
+        in_blend="file",
+        blend="file",
+        term="file",
+        step="file",
+    ),
+    Arithmetic(
+        Verdict.ARITHMETIC,
+        "every operation and every weight was rounded to the dtype of the file",
+        operation="file",
+        number="file",
         in_blend="file",
         blend="file",
         term="file",
@@ -171,7 +183,7 @@ class _Run:
         result: _Value
         match tree:
             case Number(number):
-                result = float(number)
+                result = self._weight(float(number))
             case Name(name) | Lora(name):
                 result = self.models[name]
             case Negation(operand):
@@ -181,7 +193,7 @@ class _Run:
             case Product(factors):
                 result = self._product(factors)
             case Lerp(a, b, t):
-                result = self._blend(a, b, self.value(t))
+                result = self._blend(a, b, float(self.value(t)))
             case BlockMerge(base, other, weights):
                 result = self._blend(base, other, float(weights.of(self.cell)))
             case Only(operand, targets):
@@ -214,11 +226,15 @@ class _Run:
             total = self._round(total * self.value(factor), "operation")
         return total
 
-    def _blend(self, a: Expression, b: Expression, weight: _Value) -> _Value:
+    def _weight(self, number: float) -> float:
+        return float(self.rounds[self.arithmetic.number](np.array(number)))
+
+    def _blend(self, a: Expression, b: Expression, weight: float) -> _Value:
         if weight == 0.0:
             return self.value(a)
-        first = self._round(self.value(a) * (1.0 - weight), "in_blend")
-        second = self._round(self.value(b) * weight, "in_blend")
+        rest, share = self._weight(1.0 - weight), self._weight(weight)
+        first = self._round(self.value(a) * rest, "in_blend")
+        second = self._round(self.value(b) * share, "in_blend")
         return self._round(self._round(first + second, "in_blend"), "blend")
 
     def _round(self, value: _Value, place: str) -> _Value:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from release.audit.copied import compare_copied
 from release.audit.judge import judge
@@ -13,6 +14,7 @@ from release.audit.samples import Sampled, Samples, Task
 from release.audit.states import States, tally_of
 from release.audit.tasks import Layout, groups_of, lay_out_audit
 from release.audit.verdict import Verdict
+from release.convert.source import SourceOptions, open_source
 from release.engine.execute import ingredient_digests
 from release.engine.jobs import TensorJob
 from release.engine.plan import Ingredient
@@ -92,7 +94,7 @@ def audit(
         subject,
         layout.ingredients,
         layout.jobs,
-        is_declared=question.recipe is not None,
+        origin="" if question.recipe is None else recipe.copy_from,
     )
     findings += [*layout.findings, *copied]
     for checkpoint in inputs:
@@ -112,6 +114,37 @@ def audit(
         ),
         missing=question.missing,
     )
+
+
+def audit_built(
+    path: Path,
+    recipe: FoldedRecipe,
+    ingredients: Sequence[Ingredient],
+    *,
+    sample: bool,
+    threads: int,
+    progress: Progress,
+) -> AuditReport:
+    """Audit a checkpoint that was just built, against what it was built from.
+
+    Args:
+        path: The checkpoint, in any variant.
+        recipe: What it was built by.
+        ingredients: All that the recipe needs, open, as the build's plan has them.
+        sample: Look at a sample only.
+        threads: Worker threads.
+        progress: Where the stages are shown.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+        InputError: A file changed or cannot be read.
+    """
+    question = Question(recipe, None, "what it was built by")
+    named = {each.name: each for each in ingredients}
+    options = AuditOptions(sample=sample, threads=threads)
+    with open_source(path, SourceOptions()) as source:
+        subject = Ingredient(source.stem, source.checkpoint, source.layout)
+        return audit(subject, question, named, options, progress=progress)
 
 
 def _sample_nbytes(tasks: Sequence[Task]) -> int:

@@ -27,15 +27,16 @@ def compare_copied(
     ingredients: Sequence[Ingredient],
     jobs: Sequence[TensorJob],
     *,
-    is_declared: bool,
+    origin: str,
 ) -> tuple[list[Finding], list[TensorEntry]]:
     """Return what differs of copied tensors, and those that do not differ.
 
     Args:
         subject: The file.
         ingredients: What operands refer to by number.
-        jobs: What each tensor is copied from: its first operand.
-        is_declared: Whether it must be the first operand; else any will do.
+        jobs: All tensors; their operands are what may have been copied.
+        origin: The ingredient that they must be copied from; "" for any. If it is not
+            at hand, only positions are looked at.
 
     Raises:
         InputError: A file changed or cannot be read.
@@ -46,12 +47,18 @@ def compare_copied(
         entry = checkpoint.tensors.get(job.name)
         if entry is None or not job.operands or not is_copied(entry.name, entry.dtype):
             continue
-        sources = job.operands[:1] if is_declared else job.operands
+        sources = [
+            each
+            for each in job.operands
+            if ingredients[each.ingredient].name == origin or not origin
+        ]
         detail = ""
         if not any(_is_copy(checkpoint, entry, ingredients, each) for each in sources):
-            detail = f"not the bytes of {ingredients[sources[0].ingredient].name}"
+            detail = f"not the bytes of {origin or 'any ingredient'}"
             if entry.name.endswith("position_ids"):
                 detail = _positions(checkpoint, entry)
+            elif not sources:
+                continue
         if detail:
             shown = visible(entry.name)
             findings.append(Finding(Verdict.BUFFERS, shown, (entry.name,), detail, {}))

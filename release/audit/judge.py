@@ -6,20 +6,23 @@ what nothing explains is said to be so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from release.audit.clusters import Cluster, brought_together, find_clusters
 from release.audit.fit import Coefficient
 from release.audit.hypotheses import find_explanation, hypotheses
 from release.audit.partial import partial_findings
+from release.audit.places import ELSEWHERE
 from release.audit.question import Evidence, Question
-from release.audit.report import Finding, named
+from release.audit.report import Finding
 from release.audit.residuals import residual_rms
 from release.audit.roundings import best_arithmetic
 from release.audit.samples import Sampled, Tally, Task
 from release.audit.states import (
     States,
     agrees_with_declared,
+    is_nearly_declared,
     names_of,
     states_of,
     tally_of,
@@ -41,11 +44,8 @@ def judge(question: Question, evidence: Evidence) -> tuple[States, list[Finding]
     columns = evidence.samples.columns
     states = states_of(evidence.sampled, evidence.counts, columns)
     judge_ = _Judge(question, evidence)
-    findings = [
-        *judge_.of_passing(states),
-        *judge_.of_failing(states),
-        *judge_.of_open(states),
-    ]
+    findings = [*judge_.of_failing(states), *judge_.of_open(states)]
+    findings += judge_.of_passing(states, is_rest=bool(findings))
     return states, sorted(findings, key=lambda each: -len(each.tensors))
 
 
@@ -58,18 +58,15 @@ class _Judge:
         self._samples = evidence.samples
         self._columns = evidence.samples.columns
 
-    def of_passing(self, states: States) -> Iterator[Finding]:
-        if states.near:
-            n_near = sum(self._tally(each).n_near for each in states.near)
-            yield self._finding(
-                Verdict.ROUNDING_ORDER,
-                states.near,
-                f"{n_near:,} values are neighbours of the recipe's, the rest equal",
-            )
-        if states.equal and not states.near:
-            yield self._finding(
-                Verdict.EXACT, states.equal, "equal the recipe bit for bit"
-            )
+    def of_passing(self, states: States, *, is_rest: bool) -> Iterator[Finding]:
+        """Say which tensors follow the recipe; `is_rest` if others do not."""
+        for verdict, pile, detail in (
+            (Verdict.ROUNDING_ORDER, states.near, "differ by neighbouring values only"),
+            (Verdict.EXACT, states.equal, "equal the recipe bit for bit"),
+        ):
+            if pile:
+                found = self._finding(verdict, pile, detail)
+                yield replace(found, places=ELSEWHERE) if is_rest else found
 
     def of_failing(self, states: States) -> Iterator[Finding]:
         rest = states.failing
@@ -78,7 +75,7 @@ class _Judge:
             self._unseen,
             lambda pile: self._alternatives(pile, states.passing),
             self._copies,
-            lambda pile: self._fitted(pile, states.passing),
+            lambda pile: self._fitted(pile, states),
         ):
             findings = list(take(rest))
             yield from findings
@@ -125,9 +122,7 @@ class _Judge:
         if found:
             n_off = sum(self._tally(e).n - self._tally(e).n_equal for e in found)
             n = sum(self._tally(each).n for each in found)
-            detail = (
-                f"{n_off:,} of {n:,} values differ, in {named(self._sorted(found))}"
-            )
+            detail = f"{n_off:,} of {n:,} values differ"
             yield self._finding(Verdict.CHANGED, found, detail)
 
     # Other recipes.
@@ -189,18 +184,42 @@ class _Judge:
 
     # Coefficients.
 
-    def _fitted(
-        self, pile: Sequence[Sampled], passing: Sequence[Sampled]
-    ) -> Iterator[Finding]:
+    def _fitted(self, pile: Sequence[Sampled], states: States) -> Iterator[Finding]:
         explained, strange = self._explained(pile)
+        near = [each for each in explained if is_nearly_declared(each, self._columns)]
+        rounded = [member for cluster in near for member in cluster.members]
+        if rounded:
+            best, share = best_arithmetic(rounded, self._question, self._samples)
+            if best is not None:
+                near, rounded = [], rounded + states.near
+                states.near.clear()
+                detail = f"{best.sentence} ({100 * share:.4g} % equal so)"
+                yield self._rounded(best.verdict, rounded, detail, states.equal)
         agreeing: list[Sampled] = []
         for cluster in explained:
             if agrees_with_declared(cluster, self._columns):
-                agreeing += cluster.members
-            else:
-                yield self._differing(cluster, passing)
-        yield from self._arithmetic(agreeing)
+                agreeing += cluster.members if cluster in near else ()
+            elif cluster in near or not is_nearly_declared(cluster, self._columns):
+                yield self._differing(cluster, states.passing)
+        if agreeing:
+            tallies = [self._tally(each) for each in agreeing]
+            n = sum(tally.n for tally in tallies)
+            off = 100 * (1 - sum(tally.n_equal for tally in tallies) / n)
+            detail = (
+                f"the coefficients agree, {off:.2g} % of values are rounded otherwise"
+            )
+            yield self._rounded(Verdict.ARITHMETIC, agreeing, detail, states.passing)
         yield from self._strange(strange)
+
+    def _rounded(
+        self,
+        verdict: Verdict,
+        pile: Sequence[Sampled],
+        detail: str,
+        passing: Sequence[Sampled],
+    ) -> Finding:
+        """Return a finding on arithmetic; tensors that pass may be of it as well."""
+        return self._finding(verdict, pile, detail, silent=names_of(passing))
 
     def _explained(
         self, pile: Sequence[Sampled]
@@ -274,36 +293,18 @@ class _Judge:
 
     # Roundings.
 
-    def _arithmetic(self, pile: Sequence[Sampled]) -> Iterator[Finding]:
-        if not pile:
-            return
-        best, share = best_arithmetic(pile, self._question, self._samples)
-        if best is not None:
-            yield self._finding(
-                best.verdict, pile, f"{best.sentence} ({100 * share:.4g} % equal so)"
-            )
-            return
-        tallies = [self._tally(each) for each in pile]
-        n = sum(tally.n for tally in tallies)
-        off = 100 * (1 - sum(tally.n_equal for tally in tallies) / n)
-        yield self._finding(
-            Verdict.ARITHMETIC,
-            pile,
-            f"the coefficients agree, {off:.2g} % of the values are rounded otherwise",
-        )
-
     def _strange(self, pile: Sequence[Sampled]) -> Iterator[Finding]:
         if not pile:
             return
         share = len(pile) / len(self._evidence.sampled)
         is_few = share <= _FOREIGN_SHARE_MAX
         rms = residual_rms(pile, self._samples)
-        left = "" if rms is None else f" leaves rms {rms[0]:.2g} of {rms[1]:.2g}"
-        detail = (
-            f"no sum of the ingredients; the best{left}"
-            if left
-            else ("no sum of the ingredients")
-        )
+        detail = "no sum of the ingredients, and of too few values to solve for one"
+        if rms is not None:
+            detail = (
+                f"no sum of the ingredients; the best leaves rms {rms[0]:.2g} of"
+                f" {rms[1]:.2g}"
+            )
         yield self._finding(
             Verdict.FOREIGN if is_few else Verdict.UNEXPLAINED,
             pile,
@@ -313,9 +314,6 @@ class _Judge:
 
     def _tally(self, sampled: Sampled) -> Tally:
         return tally_of(sampled, self._evidence.counts) or Tally(0, 0, 0)
-
-    def _sorted(self, pile: Sequence[Sampled]) -> tuple[str, ...]:
-        return tuple(sorted(each.task.name for each in pile))
 
     def _finding(
         self,

@@ -6,7 +6,8 @@ whatever it adds can move a coefficient by at most c, towards the model it came 
 and all coefficients together must still sum to the declared total.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from fractions import Fraction
 from typing import Final
 
@@ -17,6 +18,7 @@ from release.audit.residuals import residual_rms
 from release.audit.samples import Sampled, Samples
 from release.audit.verdict import Verdict
 from release.audit.wording import coefficient_text, declared_text
+from release.recipe.decimals import decimal_text
 
 _SIGMAS: Final = 6.0
 _SMALL: Final = 1e-6
@@ -29,7 +31,7 @@ def partial_findings(
     samples: Samples,
     places: Places,
     *,
-    missing: Collection[str],
+    missing: AbstractSet[str],
 ) -> Iterator[Finding]:
     """Yield what can be said of tensors whose row names a missing ingredient.
 
@@ -43,9 +45,13 @@ def partial_findings(
         declared = cluster.members[0].task.declared or {}
         rms = residual_rms(cluster.members, samples)
         found = ", ".join(coefficient_text(each) for each in cluster.fit.coefficients)
-        names = " and ".join(sorted(missing & declared.keys()))
         agrees = _agrees(cluster, declared, missing)
-        detail = f"without {names}: {found}"
+        shares = " and ".join(
+            f"{decimal_text(declared[name])} of {name}"
+            for name in sorted(missing & declared.keys())
+        )
+        how = "as far off as" if agrees else "some farther off than"
+        detail = f"{found}, {how} {shares} may move them"
         if rms is not None:
             detail += f"; what remains has rms {rms[0]:.2g} of {rms[1]:.2g}"
         yield Finding(
@@ -60,13 +66,14 @@ def partial_findings(
 
 
 def _agrees(
-    cluster: Cluster, declared: Mapping[str, Fraction], missing: Collection[str]
+    cluster: Cluster, declared: Mapping[str, Fraction], missing: AbstractSet[str]
 ) -> bool:
     """Whether some model of the family in the missing one's place explains the rest."""
     absent = [float(value) for name, value in declared.items() if name in missing]
     low = sum(min(0.0, value) for value in absent)
     high = sum(max(0.0, value) for value in absent)
     total, error = 0.0, 0.0
+    wanted = float(sum(declared.values(), Fraction(0)))
     for each in cluster.fit.coefficients:
         own = float(sum(declared.get(name, Fraction(0)) for name in each.names))
         if each.value is None or each.error is None:
@@ -75,5 +82,4 @@ def _agrees(
         if not own + low - allowed <= each.value <= own + high + allowed:
             return False
         total, error = total + each.value, error + each.error
-    wanted = float(sum(declared.values(), Fraction(0)))
     return abs(total - wanted) <= _SUM_TOLERANCE + _SIGMAS * error

@@ -10,6 +10,7 @@ from release.recipe.labels import block_ranges
 from release.recipe.weights import WEIGHT_BLOCKS
 
 EVERYWHERE: Final = "everywhere"
+ELSEWHERE: Final = "elsewhere"
 _NAMED_MAX: Final = 2
 _LABELS_MAX: Final = 24
 
@@ -42,7 +43,7 @@ class Places:
             wanted |= self.beside(wanted) & set(silent)
         if wanted >= self._groups.keys():
             return EVERYWHERE
-        if len(wanted) <= _NAMED_MAX and not self._whole(wanted):
+        if len(wanted) == 1 or (len(wanted) <= _NAMED_MAX and not self._whole(wanted)):
             return ", ".join(visible(name) for name in sorted(wanted))
         labels = self.labels(wanted)
         text = block_ranges(labels, WEIGHT_BLOCKS)

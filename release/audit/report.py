@@ -7,7 +7,7 @@ from typing import Any
 
 from release.audit.fit import Coefficient
 from release.audit.verdict import Verdict
-from release.errors import ParityError, first_names, visible
+from release.errors import ParityError, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class AuditReport:
             "meaning": self.verdict.sentence,
             "follows": self.follows,
             "sentence": audit_sentence(self),
-            "confidence": confidence(extent),
+            "confidence": confidence(self),
             "whole": extent.is_whole,
             "tensors": {
                 "total": extent.n_tensors,
@@ -171,22 +171,30 @@ def audit_sentence(report: AuditReport) -> str:
             f" the others but for the last bit of {n_near:,}"
             f" {'value' if n_near == 1 else 'values'}"
         )
+    if report.verdict is Verdict.FITTED:
+        return f"{begin}{_fitted(report.findings)} {of}"
     finding = report.leading
     if finding is None:
         return f"{begin}nothing can be said: {report.verdict.sentence}"
     count = f"{len(finding.tensors):,} {of}"
-    are = ""
-    if report.verdict is Verdict.FITTED:
-        are = "are sums of the ingredients, "
-    return f"{begin}{count} ({finding.places}): {are}{finding.detail}"
+    return f"{begin}{count} ({finding.places}): {finding.detail}"
 
 
-def confidence(extent: Extent) -> str:
+def _fitted(findings: Sequence[Finding]) -> str:
+    found = [each for each in findings if each.verdict is Verdict.FITTED]
+    n = sum(len(each.tensors) for each in found)
+    if len(found) == 1:
+        return f"{found[0].detail} explain {n:,}"
+    return f"{len(found)} sets of coefficients explain {n:,}"
+
+
+def confidence(report: AuditReport) -> str:
     """Return what the result does and does not show, one sentence."""
+    extent = report.extent
     if extent.is_whole:
         return "Every value was computed again and compared."
     n = extent.n_compared_values
-    if n == 0:
+    if not report.recipe or n == 0:
         return (
             f"{extent.n_sampled_values:,} of {extent.n_values:,} values were solved for"
             " coefficients; none was compared with a declared result."
@@ -225,11 +233,6 @@ def _hint(report: AuditReport) -> str:
     if not report.extent.is_whole:
         return "without --sample every value is compared; --fit solves without a recipe"
     return "--fit solves for the coefficients without the recipe; --json names all"
-
-
-def named(tensors: Sequence[str]) -> str:
-    """Return the first names of a finding's tensors."""
-    return first_names(tensors, 3)
 
 
 def _percent(extent: Extent) -> str:

@@ -21,12 +21,13 @@ def residual_rms(
         samples: To look again.
 
     Returns:
-        None where no tensor can be fitted.
+        None where no tensor has enough values.
     """
+    n_unknowns = len(samples.columns.names)
     left = total = 0.0
     n = 0
     for each in pile[:: -(-len(pile) // _MEASURED)]:
-        if each.moments is not None:
+        if each.moments is not None and each.n_sampled > 2 * n_unknowns:
             values = samples.read(each.task)
             y = values.y
             best = np.linalg.lstsq(values.x.T, y, rcond=None)[0]

@@ -11,6 +11,7 @@ from release.engine.recheck import Rechecked
 
 _UNEVEN: Final = 5
 """How much more often than on average values of one tensor may be neighbours."""
+_NEARLY: Final = 0.002
 _FEW: Final = 3
 """Neighbours that a small tensor may have by chance."""
 
@@ -101,6 +102,23 @@ def agrees_with_declared(cluster: Cluster, columns: Columns) -> bool:
     if row is None:
         return False
     return cluster.fit.freedom <= 0 or cluster.fit.agrees(row, cluster.moments, columns)
+
+
+def is_nearly_declared(cluster: Cluster, columns: Columns) -> bool:
+    """Whether coefficients are so near those declared that roundings may be the reason.
+
+    A program that computes in float16 has the weight 0.9 as 0.8999.
+    """
+    row = cluster.members[0].task.row
+    if row is None:
+        return False
+    if agrees_with_declared(cluster, columns):
+        return True
+    return all(
+        each.value is not None
+        and abs(each.value - sum(row.get(name, 0.0) for name in each.names)) < _NEARLY
+        for each in cluster.fit.coefficients
+    )
 
 
 def names_of(sampled: Sequence[Sampled]) -> frozenset[str]:

@@ -45,8 +45,8 @@ class Verdict(Enum):
     ARITHMETIC = (
         "other-arithmetic",
         (
-            "The coefficients are those of the recipe, but sums were rounded on the way,"
-            " as when they are taken in the dtype of the file."
+            "The coefficients are those of the recipe, but sums were rounded on the"
+            " way, as when they are taken in the dtype of the file."
         ),
     )
     CONVENTION = (
@@ -98,8 +98,8 @@ class Verdict(Enum):
     UNEXPLAINED = (
         "unexplained",
         (
-            "The values are no sum of the ingredients: other ingredients, another method,"
-            " or changes after the merge."
+            "The values are no sum of the ingredients: other ingredients, another"
+            " method, or changes after the merge."
         ),
     )
 

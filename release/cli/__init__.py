@@ -8,6 +8,7 @@ import sys
 
 try:
     from release.cli.app import app
+    from release.cli.audit import audit
     from release.cli.blocks import blocks
     from release.cli.build import build
     from release.cli.convert import convert
@@ -32,6 +33,7 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)
 app.command()(verify)
+app.command()(audit)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

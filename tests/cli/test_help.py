@@ -72,8 +72,8 @@ def test_every_command_offers_json_and_quiet(krelease, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["publish", "build", "convert", "extract", "verify", "hash", "parity"]
-    "command", ["publish", "build", "convert", "extract", "verify", "lint"]
+    "command",
+    ["publish", "build", "convert", "extract", "verify", "hash", "parity", "lint"],
 )
 def test_everything_that_computes_takes_threads(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")

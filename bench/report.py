@@ -70,8 +70,8 @@ convert, verify: one file of the width above; start-up weighs less at full size.
 """
 
 _FULL_NOTES = """\
-fp8-scaled and fp32 to fp16 need more memory at full size than their programs leave:
-see the table at half width.
+fp8-scaled and fp32 to fp16 are left to the table at half width: at full size their
+files and the programs beside them are more than the memory holds.
 """
 
 

@@ -32,6 +32,7 @@ RELEASE_NAME: Final = r"^[a-z0-9][a-z0-9.-]{0,63}$"
 _FILE_STEM: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$"
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
+_AUTOV2: Final = r"^[0-9A-F]{10}$"
 
 PATTERN_MEANINGS: Final = {
     **MEANINGS,
@@ -39,6 +40,7 @@ PATTERN_MEANINGS: Final = {
     _FILE_STEM: "up to 128 letters, digits, dots, hyphens and underscores",
     _HUB_ID: "a Hub repository as owner/name",
     _DATE: "a date as YYYY-MM-DD",
+    _AUTOV2: "10 upper case hex digits",
 }
 """Every pattern of a definition's texts, in words."""
 
@@ -159,6 +161,19 @@ class KnownBadFile(_Table):
     sha256: Sha256Hex | None = None
 
 
+class KnownFile(_Table):
+    """Table `[[known_files]]`: a published file, by the digests its place states.
+
+    `source` is where they are stated. `variant` is None where that does not say which
+    of the release's files is meant.
+    """
+
+    source: Line
+    autov2: Annotated[str, StringConstraints(pattern=_AUTOV2)]
+    sha256: Sha256Hex | None = None
+    variant: Line | None = None
+
+
 class CardFacts(_Table):
     """Table `[card]`: what the Hub shows and searches by."""
 
@@ -183,6 +198,7 @@ class Definition(_Table):
     tag_tables: tuple[TagTable, ...] = ()
     known_issues: tuple[KnownIssue, ...] = ()
     known_bad: tuple[KnownBadFile, ...] = ()
+    known_files: tuple[KnownFile, ...] = ()
     card: CardFacts = CardFacts()
 
 

@@ -27,6 +27,8 @@ from release.manifest import (
     LICENCE_NAME,
     MANIFEST_NAME,
     SCHEMA,
+    SHA256_SUMS_NAME,
+    XXH128_SUMS_NAME,
     CheckpointRecord,
     FileRecord,
     IngredientRecord,
@@ -36,9 +38,6 @@ from release.manifest import (
 from release.progress import Progress
 from release.records import checkpoint_record, count_dtypes, file_record
 from release.variants.preset import find_preset
-
-XXH128_SUMS_NAME: Final = "XXH128SUMS"
-SHA256_SUMS_NAME: Final = "SHA256SUMS"
 
 _SMALL_FILES_NBYTES: Final = 8 * 1024 * 1024
 """Room for card and manifest, whose sizes depend on what is measured."""

@@ -12,12 +12,22 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from release.errors import IntegrityError, visible
+from release.formats.input import InputFile
 
 MANIFEST_NAME: Final = "manifest.json"
 CARD_NAME: Final = "README.md"
 LICENCE_NAME: Final = "LICENSE"
+XXH128_SUMS_NAME: Final = "XXH128SUMS"
+SHA256_SUMS_NAME: Final = "SHA256SUMS"
 SCHEMA: Final = "krelease.manifest/1"
+CONVERSION_SCHEMA: Final = "krelease.conversion/1"
+RECORD_NAME: Final = "krelease.json"
+"""The record of a conversion inside a converted folder."""
+RECORD_SUFFIX: Final = f".{RECORD_NAME}"
+"""What follows a checkpoint's stem in the name of the record beside it."""
 MAX_MANIFEST_NBYTES: Final = 64 * 1024 * 1024
+MAX_MANIFEST_FILES: Final = 10_000
+"""Files of one release; a manifest that names more was made to keep somebody busy."""
 
 Xxh128Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -95,6 +105,12 @@ class MeasuredRecord(_Record):
     tensors: Annotated[tuple[TensorRecord, ...], Field(strict=False)]
 
 
+class WrittenRecord(MeasuredRecord):
+    """A checkpoint that was written; `sha256` only where it was asked for."""
+
+    sha256: Sha256Hex | None = None
+
+
 class CheckpointRecord(MeasuredRecord):
     """A published checkpoint: one variant of the release."""
 
@@ -154,29 +170,75 @@ def read_manifest(path: Path) -> Manifest:
     """Read and validate a manifest.
 
     Raises:
+        InputError: It is no regular file, or cannot be read.
         IntegrityError: Not a manifest of this schema; the message names the key path.
+            Or it names no checkpoint, or more than `MAX_MANIFEST_FILES` files.
     """
-    if path.stat().st_size > MAX_MANIFEST_NBYTES:
-        raise IntegrityError(
-            f"{visible(path, 1024)}: larger than {MAX_MANIFEST_NBYTES:,} bytes",
-            code="manifest-too-large",
-            hint="it is not a manifest of krelease: build the release again",
-        )
+    return parse_manifest(read_manifest_text(path), path)
+
+
+def read_manifest_text(path: Path) -> bytes:
+    """Return the bytes of a manifest, or of a record beside a checkpoint.
+
+    Raises:
+        InputError: It is no regular file, or cannot be read.
+        IntegrityError: `manifest-too-large`.
+    """
+    with InputFile(path) as file:
+        if file.nbytes > MAX_MANIFEST_NBYTES:
+            raise IntegrityError(
+                f"{visible(path, 1024)}: larger than {MAX_MANIFEST_NBYTES:,} bytes",
+                code="manifest-too-large",
+                hint="it is not a manifest of krelease: build the release again",
+            )
+        return file.read(0, file.nbytes)
+
+
+def parse_manifest(text: bytes, path: Path) -> Manifest:
+    """Validate a manifest.
+
+    Args:
+        text: JSON.
+        path: Where it was read, for messages.
+
+    Raises:
+        IntegrityError: As `read_manifest`.
+    """
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise IntegrityError(
-            f"{visible(path, 1024)}: {visible(place)}: {visible(first['msg'])}",
-            code="manifest",
-            hint=f"this version reads {SCHEMA}",
-        ) from error
+        raise manifest_fault(error, path, schema=SCHEMA) from error
+    n_files = len(manifest.checkpoints) + len(manifest.files)
     if not manifest.checkpoints:
-        raise IntegrityError(
-            f"{visible(path, 1024)}: checkpoints: names none, so there is nothing to "
-            "check",
-            code="manifest",
-            hint="build the release again",
-        )
-    return manifest
+        reason = "checkpoints: names none, so there is nothing to check"
+    elif n_files > MAX_MANIFEST_FILES:
+        reason = f"names {n_files:,} files, expected at most {MAX_MANIFEST_FILES:,}"
+    else:
+        return manifest
+    raise IntegrityError(
+        f"{visible(path, 1024)}: {reason}",
+        code="manifest",
+        hint="build the release again",
+    )
+
+
+def manifest_fault(
+    error: ValidationError, path: Path, *, schema: str
+) -> IntegrityError:
+    """Return the error for a document that is not of the `schema` that is read here.
+
+    The schema is looked at first: what a newer one holds beside it cannot be right.
+    """
+    faults = error.errors(include_url=False, include_context=False)
+    first = next((each for each in faults if each["loc"] == ("schema",)), faults[0])
+    hint = f"this version reads {schema}"
+    if first["loc"] == ("schema",) and isinstance(first["input"], str):
+        reason = f"schema is {visible(first['input'], 80)}, expected {schema}"
+        if first["input"].startswith(schema.rpartition("/")[0] + "/"):
+            hint = "it was written by a newer krelease: update this one"
+    else:
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        reason = f"{visible(place)}: {visible(first['msg'])}"
+    return IntegrityError(
+        f"{visible(path, 1024)}: {reason}", code="manifest", hint=hint
+    )

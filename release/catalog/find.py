@@ -42,8 +42,7 @@ def find_definition(name: str, directory: Path) -> tuple[Definition, str]:
     if is_name and path.exists():
         text, origin = read_definition_text(path), str(path)
     elif name in catalog_names():
-        text = (_catalog() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
-        origin = f"catalog {name}"
+        return catalog_definition(name)
     else:
         raise _unknown(name, directory)
     definition = parse_definition(text, origin=origin)
@@ -55,6 +54,16 @@ def find_definition(name: str, directory: Path) -> tuple[Definition, str]:
             hint="rename the file, or change release.name",
         )
     return definition, text
+
+
+def catalog_definition(name: str) -> tuple[Definition, str]:
+    """Return a release definition of the catalog and its text.
+
+    Args:
+        name: One of `catalog_names()`.
+    """
+    text = (_catalog() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
+    return parse_definition(text, origin=f"catalog {name}"), text
 
 
 def _unknown(name: str, directory: Path) -> RecipeError:

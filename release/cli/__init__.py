@@ -12,8 +12,10 @@ try:
     from release.cli.build import build
     from release.cli.convert import convert
     from release.cli.extract import extract
+    from release.cli.hash import hash_
     from release.cli.inspect import inspect
     from release.cli.merge import merge
+    from release.cli.parity import parity
     from release.cli.presets import presets
     from release.cli.publish import publish
     from release.cli.recipe_files import app as recipe
@@ -32,6 +34,8 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)
 app.command()(verify)
+app.command("hash")(hash_)
+app.command()(parity)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

@@ -1,6 +1,5 @@
 """`krelease verify`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,16 +9,28 @@ from release.cli.app import session
 from release.cli.options import JsonOption, QuietOption, ThreadsOption
 
 if TYPE_CHECKING:
-    from release.verify.report import VerifyReport
+    from release.claims.claim import Claim
+    from release.console import Console
 
 
 def verify(
-    path: Annotated[
-        Path,
+    paths: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="DIR_OR_FILE", help="A release folder, or a safetensors file."
+            metavar="PATH...",
+            help="Checkpoints, release folders, folders of checkpoints.",
         ),
     ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="WHAT",
+            help="What the files should be: a manifest.json, a SHA256SUMS or XXH128SUMS"
+            " file, OWNER/REPO[@REVISION] of a Hub, an AutoV2 (10 hex digits) or a"
+            " SHA-256. Nothing else is asked then.",
+        ),
+    ] = None,
     sha256: Annotated[
         bool,
         typer.Option("--sha256", help="Check identity too, at SHA-256's speed."),
@@ -28,65 +39,49 @@ def verify(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Check a release folder, or one file, and name what is damaged.
+    """Say whether files are what they should be, and name what is damaged.
 
-    A folder is checked against its manifest.json. A file that krelease wrote carries
-    the digests of its tensors and needs nothing beside it. By default xxh3 is compared,
-    which finds accidental damage; --sha256 compares identity as well. With --quiet,
-    only the paths of what is damaged or missing are printed.
+    What a file should be is said by --against, or else by a manifest.json, a record or
+    sums beside it, by the digests in its own header, or by the catalog: the first that
+    knows the file is believed, and named. The weights of a file with an edited header
+    are intact; with --sha256 it is another file. By default xxh3 is compared, which
+    finds accidental damage; --sha256 compares identity as well. With --quiet, only the
+    paths of what is not intact are printed.
 
     Example: krelease verify gamma-rev2/
+
+    Example: krelease verify model.safetensors --against 38942904E9
     """
     with session(as_json=json, quiet=quiet) as console:
+        from release.cli.verified import brief, document, text
         from release.threads import choose_threads
         from release.verify.report import raise_if_bad
         from release.verify.verify import verify as run
 
+        n_threads = choose_threads(threads)
         report = run(
-            path,
+            paths,
             level="sha256" if sha256 else "xxh3",
-            threads=choose_threads(threads),
+            threads=n_threads,
             progress=console,
+            against=_claims(against, console) if against is not None else (),
         )
         console.result(
-            "krelease.verify/1", _document(report), _text(report), brief=_brief(report)
+            "krelease.verify/1", document(report), text(report), brief=brief(report)
         )
         raise_if_bad(report)
 
 
-def _document(report: "VerifyReport") -> dict[str, object]:
-    return {
-        "path": str(report.path),
-        "level": report.level,
-        "release": report.release,
-        "rehearsal": report.rehearsal,
-        "intact": report.is_intact,
-        "files": [asdict(file) for file in report.files],
-        "extra": list(report.extra),
-    }
+def _claims(what: str, console: "Console") -> "tuple[Claim, ...]":
+    """Return what the user's `--against` says, asking the Hub if it is one's."""
+    from release.claims.named import HubRevision, read_named
 
+    named = read_named(what)
+    if not isinstance(named, HubRevision):
+        return named
+    from release.hub.claims import hub_claims
+    from release.hub.client import connect
 
-def _brief(report: "VerifyReport") -> list[str]:
-    from release.errors import visible
-
-    folder = report.path if report.path.is_dir() else report.path.parent
-    return [visible(folder / file.name, 4096) for file in report.bad]
-
-
-def _text(report: "VerifyReport") -> list[str]:
-    from release.console import columns
-    from release.errors import first_names, visible
-
-    lines = columns(
-        [[file.verdict, visible(file.name), file.detail] for file in report.files]
-    )
-    if report.extra:
-        lines.append(f"not part of the release: {first_names(report.extra)}")
-    checked = {
-        "xxh3": "xxh3 (finds accidents; identity was not checked: --sha256)",
-        "sha256": "xxh3 and SHA-256",
-    }[report.level]
-    lines.append(f"checked by {checked}")
-    if report.rehearsal:
-        lines.append("this is a rehearsal: random weights, not a model")
-    return lines
+    console.note(f"look up on the Hub: {named.repo_id} at {named.revision}")
+    with connect() as connection:
+        return hub_claims(connection, named.repo_id, named.revision)

@@ -7,6 +7,7 @@ from typing import Final
 
 from release.formats.diffusers_folder import DiffusersFolder
 from release.formats.sharded import encode_index
+from release.manifest import RECORD_NAME, RECORD_SUFFIX
 
 SUFFIX: Final = ".safetensors"
 INDEX_SUFFIX: Final = ".safetensors.index.json"
@@ -53,8 +54,8 @@ class VariantFiles:
     def record_name(self) -> str:
         """Where the record of the conversion goes."""
         if self.copies:
-            return f"{self.base}/krelease.json"
-        return f"{self.base}.krelease.json"
+            return f"{self.base}/{RECORD_NAME}"
+        return f"{self.base}{RECORD_SUFFIX}"
 
 
 def one_file(base: str, tensors: Mapping[str, int]) -> VariantFiles:

@@ -6,7 +6,7 @@ keys, no floats, no paths and no times, so equal conversions have equal records.
 
 import json
 from collections import Counter
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,17 +15,15 @@ from release.convert.plan import ConvertPlan, VariantPlan
 from release.engine.plan import Ingredient
 from release.engine.results import PassReport
 from release.manifest import (
+    CONVERSION_SCHEMA,
     Count,
     Figure,
-    MeasuredRecord,
     ParityRecord,
     RecipeRecord,
-    Sha256Hex,
+    WrittenRecord,
     Xxh128Hex,
 )
 from release.records import count_dtypes, measured_record, parity_record
-
-SCHEMA: Final = "krelease.conversion/1"
 
 
 class _Record(BaseModel):
@@ -77,12 +75,6 @@ class TensorLossRecord(_Record):
     parity: ParityRecord
 
 
-class FileRecord(MeasuredRecord):
-    """A checkpoint that was written; `sha256` only where it was asked for."""
-
-    sha256: Sha256Hex | None = None
-
-
 class ConversionRecord(_Record):
     """A whole variant."""
 
@@ -95,7 +87,7 @@ class ConversionRecord(_Record):
     total: ComponentRecord
     components: dict[str, ComponentRecord]
     worst: Annotated[tuple[TensorLossRecord, ...], Field(strict=False)]
-    files: Annotated[tuple[FileRecord, ...], Field(strict=False)]
+    files: Annotated[tuple[WrittenRecord, ...], Field(strict=False)]
 
     def to_json(self) -> str:
         """Return the canonical text: sorted keys, one final newline."""
@@ -109,7 +101,7 @@ def conversion_record(
     """Return the record of one finished variant."""
     loss = converted.loss
     return ConversionRecord(
-        schema_name=SCHEMA,
+        schema_name=CONVERSION_SCHEMA,
         variant=converted.plan.preset.name,
         ingredients={
             ingredient.name: _source(plan, ingredient, report)
@@ -121,7 +113,7 @@ def conversion_record(
         components={each.component: _component(each) for each in loss.components},
         worst=tuple(_tensor(each) for each in loss.worst),
         files=tuple(
-            FileRecord(sha256=part.seal.sha256, **dict(measured_record(part)))
+            WrittenRecord(sha256=part.seal.sha256, **dict(measured_record(part)))
             for part in converted.parts
         ),
     )

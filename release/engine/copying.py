@@ -10,18 +10,10 @@ from release.engine.jobs import Operand, Target, TensorJob
 from release.engine.results import Deviation, TensorResult, Written
 from release.formats.checkpoint import Checkpoint
 from release.formats.output import OutputFile
-from release.numeric.cast import TORCH_DTYPES, widen
+from release.numeric.cast import NUMBER_DTYPES, widen
 from release.numeric.digest import Xxh3Bits128
-from release.numeric.dtype import Dtype
 
 _BLOCK_NBYTES: Final = 4 * 1024 * 1024
-_INTEGER_DTYPES: Final = {
-    Dtype.I64: torch.int64,
-    Dtype.I32: torch.int32,
-    Dtype.I16: torch.int16,
-    Dtype.I8: torch.int8,
-    Dtype.U8: torch.uint8,
-}
 
 
 class Copier:
@@ -98,7 +90,7 @@ class Copier:
 
     def _numbers(self, operand: Operand) -> Tensor | None:
         """Return a small tensor in float64; None for dtypes that are not numbers."""
-        dtype = {**TORCH_DTYPES, **_INTEGER_DTYPES}.get(operand.entry.dtype)
+        dtype = NUMBER_DTYPES.get(operand.entry.dtype)
         if dtype is None or operand.entry.nbytes > _BLOCK_NBYTES:
             return None
         raw = torch.frombuffer(bytearray(self._read(operand, 0)), dtype=dtype)

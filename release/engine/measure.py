@@ -42,7 +42,7 @@ class Chunk:
         self.value = value
         self.exact = exact
         self.source = source
-        self.square_sum = _square_sum(value)
+        self.square_sum = square_sum(value)
 
     @property
     def is_finite(self) -> bool:
@@ -92,7 +92,7 @@ def measure(
     if worst == 0.0:
         return
     into.max_abs_error = max(into.max_abs_error, worst)
-    into.error_square_sum += _square_sum(back)
+    into.error_square_sum += square_sum(back)
     if limit is not None and scale == 1.0 and chunk.reaches(limit):
         into.clamped += int((chunk.value.abs() > limit).sum())
     into.flushed += _n_flushed(chunk.value, rounded)
@@ -104,7 +104,11 @@ def magnitude(values: Tensor) -> float:
     return max(float(values.amax()), -float(values.amin()))
 
 
-def _square_sum(values: Tensor) -> float:
+def square_sum(values: Tensor) -> float:
+    """Return the sum of squares of flat float32 or float64 values.
+
+    It is not finite if a value is not; what float32 cannot sum is summed in float64.
+    """
     total = float(torch.dot(values, values))
     if _SQUARES_MIN < total < math.inf:
         return total

@@ -10,7 +10,7 @@ from release.engine.jobs import Operand
 from release.formats.checkpoint import Checkpoint
 from release.formats.layouts.kinds import Scale
 from release.formats.scaled import Float32Array, multipliers, read_grid
-from release.numeric.cast import TORCH_DTYPES, bytes_of, widen
+from release.numeric.cast import NUMBER_DTYPES, bytes_of, widen
 from release.numeric.digest import Xxh3Bits128
 
 _MAX_ELEMENT_NBYTES: Final = 8
@@ -59,29 +59,41 @@ class Reader:
             consumer computes it: float32(value) * float32(scale), rounded once. A
             reused buffer.
         """
+        raw = self.read_raw(operand, start, count, digest=digest)
+        factor = self.factor(operand, start, count)
+        if factor is None:
+            return raw
+        value = self._scaled[:count]
+        widen(raw, value)
+        return value.mul_(factor)
+
+    def read_raw(
+        self, operand: Operand, start: int, count: int, *, digest: Xxh3Bits128 | None
+    ) -> Tensor:
+        """Return elements as `read` does, but as they are stored, without the scale."""
         width = operand.entry.dtype.bits // 8
         window = self._raw_bytes[: count * width]
         self._inputs[operand.ingredient].read_into(operand.entry, start * width, window)
         if digest is not None:
             digest.update(window)
         self._advance(count * width if digest is not None else 0)
-        raw = self._raw[: count * width].view(TORCH_DTYPES[operand.entry.dtype])
+        return self._raw[: count * width].view(NUMBER_DTYPES[operand.entry.dtype])
+
+    def factor(self, operand: Operand, start: int, count: int) -> Tensor | float | None:
+        """Return what stored elements are multiplied by; None without a scale."""
         if operand.scale is None:
-            return raw
-        value = self._scaled[:count]
-        widen(raw, value)
+            return None
         factor = multipliers(
-            self._grid(operand.ingredient, operand.scale),
+            self.grid(operand.ingredient, operand.scale),
             operand.scale,
             shape=operand.entry.shape,
             start=start,
             count=count,
         )
-        if isinstance(factor, float):
-            return value.mul_(factor)
-        return value.mul_(torch.from_numpy(factor))
+        return factor if isinstance(factor, float) else torch.from_numpy(factor)
 
-    def _grid(self, ingredient: int, scale: Scale) -> Float32Array:
+    def grid(self, ingredient: int, scale: Scale) -> Float32Array:
+        """Return all values of a scale, read once for each tensor."""
         key = (ingredient, scale.name)
         if key not in self._grids:
             self._grids[key] = read_grid(self._inputs[ingredient], scale)

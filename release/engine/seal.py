@@ -16,6 +16,7 @@ from release.formats.header import encode_header
 from release.formats.output import OutputFile
 from release.formats.scan import Digest, blocks, scan
 from release.formats.tensor import tensor_set
+from release.formats.tensor_stream import TensorDigests
 from release.metadata import DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY
 from release.numeric.digest import (
     Sha256,
@@ -156,6 +157,10 @@ class Sealer:
         if copy != self._header:
             raise _read_back_failure(self._file, "the header")
 
+    def _check_tensor(self, name: str, digest: str) -> None:
+        if digest != self._tensor_digests[name]:
+            raise _read_back_failure(self._file, f"tensor {visible(name)}")
+
     def _read_back(
         self,
         on_read: Callable[[int], None],
@@ -165,7 +170,8 @@ class Sealer:
         """Check the header and every tensor; return the digests of the chunks."""
         self._check_header()
         chunks = Xxh3Bits64Chunks()
-        check = _TensorCheck(self._file, self._plan, self._tensor_digests)
+        begin = self._plan.header_nbytes
+        check = TensorDigests(self._plan.entries, begin, self._check_tensor)
         for block in blocks(self._file, 0, self._plan.nbytes):
             if stopped.is_set():
                 break
@@ -189,41 +195,3 @@ def _read_back_failure(file: OutputFile, what: str) -> WriteError:
         code="read-back",
         hint="the disk or its memory is failing; try another disk",
     )
-
-
-class _TensorCheck:
-    """Compares each tensor of a stream of blocks with its digest when written."""
-
-    def __init__(
-        self, file: OutputFile, plan: OutputPlan, expected: Mapping[str, str]
-    ) -> None:
-        self._file = file
-        self._expected = expected
-        self._spans = [
-            (plan.header_nbytes + entry.begin, plan.header_nbytes + entry.end, entry)
-            for entry in plan.entries
-        ]
-        self._number = 0
-        self._position = 0
-        self._digest = Xxh3Bits128()
-
-    def update(self, block: memoryview) -> None:
-        """Take the next block of the file into account."""
-        end = self._position + len(block)
-        while self._number < len(self._spans):
-            first, last, entry = self._spans[self._number]
-            begin = max(first, self._position)
-            if begin >= end and last > end:
-                break
-            stop = min(last, end)
-            self._digest.update(block[begin - self._position : stop - self._position])
-            if last > end:
-                break
-            self._finish(entry.name)
-        self._position = end
-
-    def _finish(self, name: str) -> None:
-        if self._digest.hexdigest() != self._expected[name]:
-            raise _read_back_failure(self._file, f"tensor {visible(name)}")
-        self._digest = Xxh3Bits128()
-        self._number += 1

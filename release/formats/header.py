@@ -29,6 +29,7 @@ __all__ = [
     "encode_header",
     "lay_out",
     "read_header",
+    "read_stated_header",
 ]
 
 _LENGTH_NBYTES: Final = 8
@@ -91,13 +92,31 @@ def read_header(file: InputFile) -> Header:
             `trailing-bytes`.
         InputError: The file changed while being read.
     """
+    return _read(file, is_whole=True)
+
+
+def read_stated_header(file: InputFile) -> Header:
+    """Return the header of a file that may end too early or too late.
+
+    Everything is checked but the length of the data, which is what the header says.
+
+    Raises:
+        CheckpointError: As `read_header`, but neither `truncated` nor `trailing-bytes`.
+    """
+    return _read(file, is_whole=False)
+
+
+def _read(file: InputFile, *, is_whole: bool) -> Header:
     length = _header_length(file)
     raw = file.read(_LENGTH_NBYTES, length)
     members, padding_warnings = parse_header_json(file.path, raw)
     metadata, metadata_warnings = parse_metadata(file.path, members)
     entries, entry_warnings = parse_entries(file.path, members)
     nbytes = _LENGTH_NBYTES + length
-    tensors = check_layout(file.path, entries, file.nbytes - nbytes)
+    data_nbytes = file.nbytes - nbytes
+    if not is_whole:
+        data_nbytes = max((entry.end for entry in entries), default=0)
+    tensors = check_layout(file.path, entries, data_nbytes)
     return Header(
         metadata=metadata,
         tensors=tensors,

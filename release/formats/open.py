@@ -41,8 +41,8 @@ def open_checkpoint(path: Path, *, stub_globals: bool = False) -> Checkpoint:
         path = _only_one_in(path)
     if is_index_name(path.name) or is_shard_name(path.name):
         return ShardedCheckpoint(path)
-    file, is_pickled = _open_sniffed(path)
-    if is_pickled:
+    file, was_pickled = _open_sniffed(path)
+    if was_pickled:
         from release.formats.pickled.checkpoint import PickledCheckpoint
 
         return PickledCheckpoint(file, stub_globals=stub_globals)
@@ -87,24 +87,38 @@ def open_safetensors(path: Path) -> SafetensorsCheckpoint:
         InputError: `pickled-checkpoint` for a pickled file; as for `InputFile`.
         CheckpointError: As for `read_header`.
     """
-    file, is_pickled = _open_sniffed(path)
-    if is_pickled:
+    file, was_pickled = _open_sniffed(path)
+    if was_pickled:
         file.close()
-        raise InputError(
-            path,
-            "is a pickled checkpoint, expected a .safetensors file",
-            code="pickled-checkpoint",
-            hint="krelease convert makes a safetensors file of it",
-        )
+        raise pickled_fault(path)
     return SafetensorsCheckpoint(file)
 
 
+def pickled_fault(path: Path) -> InputError:
+    """Return the error for a pickled file where only a safetensors file will do."""
+    return InputError(
+        path,
+        "is a pickled checkpoint, expected a .safetensors file",
+        code="pickled-checkpoint",
+        hint="krelease convert makes a safetensors file of it",
+    )
+
+
 def _open_sniffed(path: Path) -> tuple[InputFile, bool]:
-    """Return the file, open, and whether it is a pickled one by its name or start."""
+    """Return the file, open, and whether it is a pickled one."""
     file = InputFile(path)
     try:
-        begin = file.read(0, min(len(ZIP_MAGIC), file.nbytes))
+        return file, is_pickled(file)
     except BaseException:
         file.close()
         raise
-    return file, path.suffix.lower() in _PICKLED_SUFFIXES or begin == ZIP_MAGIC
+
+
+def is_pickled(file: InputFile) -> bool:
+    """Return whether a file is a pickled checkpoint by its name or its start.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    begin = file.read(0, min(len(ZIP_MAGIC), file.nbytes))
+    return file.path.suffix.lower() in _PICKLED_SUFFIXES or begin == ZIP_MAGIC

@@ -59,6 +59,21 @@ def is_first_shard_name(name: str) -> bool:
     return found is not None and int(found["number"]) == 1
 
 
+def shard_paths(path: Path) -> list[Path]:
+    """Return all shards of a checkpoint, whether they are there or not.
+
+    Args:
+        path: The index, or any one of the numbered shards.
+
+    Raises:
+        CheckpointError: As for `ShardedCheckpoint`.
+        InputError: The index cannot be read.
+    """
+    if is_index_name(path.name):
+        return _named_shards(path, _read_index(path))
+    return _numbered_shards(path)
+
+
 class ShardedCheckpoint(JoinedCheckpoint):
     """A checkpoint in several safetensors files; see `JoinedCheckpoint`.
 

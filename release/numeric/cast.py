@@ -34,6 +34,16 @@ TORCH_DTYPES: Final[dict[Dtype, torch.dtype]] = {
 }
 """torch's dtype for every arithmetic dtype."""
 
+NUMBER_DTYPES: Final[dict[Dtype, torch.dtype]] = {
+    **TORCH_DTYPES,
+    Dtype.I64: torch.int64,
+    Dtype.I32: torch.int32,
+    Dtype.I16: torch.int16,
+    Dtype.I8: torch.int8,
+    Dtype.U8: torch.uint8,
+}
+"""The same, and the integers that torch computes with."""
+
 _FLOAT32_DROPPED: Final = (1 << 29) - 1
 """The mantissa bits that float64 has beyond float32."""
 _FLOAT32_EXPONENT: Final = 0x7F800000
@@ -70,9 +80,7 @@ def round_to(source: Tensor, dtype: Dtype) -> Tensor:
     else:
         value = torch.empty_like(flat, dtype=torch.float32)
         if flat.dtype == torch.float64:
-            scratch = torch.empty_like(flat, dtype=torch.int64)
-            sticky_float32(flat, value, scratch)
-            mend_subnormals(flat, value)
+            odd_float32(flat, value)
         else:
             widen(flat, value)
         narrow(value, out, limit=dtype.finite_max if dtype.is_fp8 else None)
@@ -134,6 +142,17 @@ def sticky_float32(source: Tensor, out: Tensor, scratch: Tensor) -> None:
     # A carry into float32's last bit arises exactly when a dropped bit was set.
     scratch.add_(_FLOAT32_DROPPED).bitwise_or_(bits).bitwise_and_(~_FLOAT32_DROPPED)
     out.copy_(scratch.view(torch.float64))
+
+
+def odd_float32(source: Tensor, out: Tensor) -> None:
+    """Write `source` to `out` rounded to odd at float32's precision, whatever its size.
+
+    Args:
+        source: Flat float64. Not modified.
+        out: Flat float32, same length.
+    """
+    sticky_float32(source, out, torch.empty_like(source, dtype=torch.int64))
+    mend_subnormals(source, out)
 
 
 def mend_subnormals(source: Tensor, value: Tensor) -> None:

@@ -24,6 +24,9 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 CHUNK_NBYTES: Final = 2**20
 """Bytes of one chunk of a file when damage is located."""
 
+AUTOV1_WINDOW: Final = (0x100000, 0x110000)
+"""The bytes of a file, end excluded, that AutoV1 is taken of."""
+
 _SHA256_HEX: Final = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
 
 
@@ -130,6 +133,44 @@ class GitBlob:
     def hexdigest(self) -> str:
         """Return 40 lower-case digits for the content so far; it may go on."""
         return self._state.copy().finalize().hex()
+
+
+def git_lfs_pointer(sha256_hex: str, nbytes: int) -> str:
+    """Return the git blob id of the pointer that stands for a file in LFS.
+
+    It is what the Hub's file list calls `oid`, beside the SHA-256 in `lfs`.
+
+    Args:
+        sha256_hex: Of the whole file, 64 lower-case digits.
+        nbytes: Size of the file.
+
+    Source:
+        git-lfs/git-lfs, `docs/spec.md`, "The Pointer".
+    """
+    pointer = (
+        "version https://git-lfs.github.com/spec/v1\n"
+        f"oid sha256:{sha256_hex}\nsize {nbytes}\n"
+    ).encode("ascii")
+    blob = GitBlob(len(pointer))
+    blob.update(pointer)
+    return blob.hexdigest()
+
+
+def autov1(window_sha256: str) -> str:
+    """Return Civitai's AutoV1: the first 8 digits of the SHA-256 of `AUTOV1_WINDOW`.
+
+    It covers 64 KiB of a file only: two models can share it.
+
+    Args:
+        window_sha256: SHA-256 of those bytes, 64 digits, any case.
+
+    Raises:
+        ValueError: `window_sha256` is not a SHA-256.
+
+    Source:
+        AUTOMATIC1111/stable-diffusion-webui, `model_hash` in `sd_models.py`.
+    """
+    return _first_digits(window_sha256, 8)
 
 
 def autov2(sha256_hex: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.header import TensorEntry
-from release.formats.scan import scan
+from release.formats.scan import Source, scan
 from release.numeric.digest import Xxh3Bits128
 from release.progress import Advance
 
@@ -24,33 +24,54 @@ def tensor_digests(
         InputError: The file changed or cannot be read.
     """
 
-    def digests_of(run: list[TensorEntry]) -> list[tuple[str, str]]:
-        return [(entry.name, digest_of(entry)) for entry in run]
-
-    def digest_of(entry: TensorEntry) -> str:
-        digest = Xxh3Bits128()
-        begin = checkpoint.data_begin + entry.begin
-        scan(checkpoint.file, begin, begin + entry.nbytes, digest, advance=advance)
-        return digest.hexdigest()
+    def digests_of(run: list[TensorEntry]) -> dict[str, str]:
+        return digest_run(checkpoint.file, checkpoint.data_begin, run, advance)
 
     # Large runs first, so that no thread is left alone with one at the end.
-    runs = sorted(_runs(checkpoint.tensors.values()), key=_nbytes, reverse=True)
+    runs = sorted(runs_of(checkpoint.tensors.values()), key=run_nbytes, reverse=True)
+    found: dict[str, str] = {}
     if threads == 1:
-        return dict(pair for run in runs for pair in digests_of(run))
+        for run in runs:
+            found |= digests_of(run)
+        return found
     with ThreadPoolExecutor(threads, "krelease-verify") as pool:
-        return dict(pair for pairs in pool.map(digests_of, runs) for pair in pairs)
+        for digests in pool.map(digests_of, runs):
+            found |= digests
+    return found
 
 
-def _runs(entries: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:
+def digest_run(
+    source: Source, data_begin: int, run: Iterable[TensorEntry], advance: Advance
+) -> dict[str, str]:
+    """Return tensor name -> xxh3_128 of its data, for tensors that lie together.
+
+    Args:
+        source: The file.
+        data_begin: Where its data section starts, in bytes.
+        run: The tensors.
+        advance: Called with the bytes of each block.
+    """
+    found: dict[str, str] = {}
+    for entry in run:
+        digest = Xxh3Bits128()
+        begin = data_begin + entry.begin
+        scan(source, begin, begin + entry.nbytes, digest, advance=advance)
+        found[entry.name] = digest.hexdigest()
+    return found
+
+
+def runs_of(entries: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:
+    """Yield neighbours together, so that a run is worth a thread's while."""
     run: list[TensorEntry] = []
     for entry in entries:
         run.append(entry)
-        if _nbytes(run) >= _RUN_NBYTES:
+        if run_nbytes(run) >= _RUN_NBYTES:
             yield run
             run = []
     if run:
         yield run
 
 
-def _nbytes(run: list[TensorEntry]) -> int:
+def run_nbytes(run: list[TensorEntry]) -> int:
+    """Return the bytes from the first tensor's begin to the last one's end."""
     return run[-1].end - run[0].begin

@@ -16,6 +16,8 @@ PLAIN = (
     "inspect",
     "blocks",
     "verify",
+    "hash",
+    "parity",
     "releases",
     "presets",
 )
@@ -67,7 +69,7 @@ def test_every_command_offers_json_and_quiet(krelease, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["publish", "build", "convert", "extract", "verify"]
+    "command", ["publish", "build", "convert", "extract", "verify", "hash", "parity"]
 )
 def test_everything_that_computes_takes_threads(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")

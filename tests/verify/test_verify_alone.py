@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import subprocess
 
 import pytest
 import safetensors
 import safetensors.torch
 import torch
 
-from release.errors import CheckpointError, IntegrityError
+from release.errors import IntegrityError
 from release.progress import NoProgress
 from release.verify.report import raise_if_bad
 from release.verify.verify import verify
@@ -86,7 +87,8 @@ def test_file_saved_again_by_the_safetensors_library_is_still_intact(path, level
     assert check(path, level).verdict == "intact"
 
 
-def test_file_whose_tensors_lie_in_another_order_is_still_intact(path):
+@pytest.mark.parametrize("level", LEVELS)
+def test_file_whose_tensors_lie_in_another_order_has_the_same_weights(path, level):
     header, data = read(path)
     metadata = header.pop("__metadata__")
     turned, rest = {"__metadata__": metadata}, b""
@@ -98,7 +100,11 @@ def test_file_whose_tensors_lie_in_another_order_is_still_intact(path):
 
     write(path, turned, rest)
 
-    assert check(path).verdict == "intact"
+    report = verify(path, level=level, threads=2, progress=NoProgress())
+
+    assert report.files[0].verdict == "re-serialised"
+    # The weights are the same; the data section, and so its SHA-256, is another one.
+    assert report.is_intact == (level == "xxh3")
 
 
 def test_other_data_section_is_not_the_identity_that_the_header_states(path):
@@ -107,11 +113,13 @@ def test_other_data_section_is_not_the_identity_that_the_header_states(path):
     write(path, header, data)
 
     assert check(path, "xxh3").verdict == "intact"
-    assert check(path, "sha256").verdict == "damaged"
+    found = check(path, "sha256")
+    assert found.verdict == "not what it claims"
+    assert "SHA-256 of the data is" in found.detail
 
 
 @pytest.mark.parametrize("value", [None, "", "00", "x" * 160, "0" * 159, "0" * 192])
-def test_file_without_fitting_digests_is_unverifiable(path, value):
+def test_file_without_fitting_digests_is_unknown(path, value):
     header, data = read(path)
     header["__metadata__"][DIGESTS[0]] = value
     if value is None:
@@ -120,18 +128,25 @@ def test_file_without_fitting_digests_is_unverifiable(path, value):
 
     report = verify(path, level="xxh3", threads=2, progress=NoProgress())
 
-    assert report.files[0].verdict == "unverifiable"
+    assert report.files[0].verdict == "unknown"
     assert not report.is_intact
     with pytest.raises(IntegrityError) as caught:
         raise_if_bad(report)
     assert caught.value.code == "unverifiable"
 
 
-def test_file_of_another_program_is_unverifiable(tmp_path):
+def test_file_of_another_program_is_unknown_and_called_by_its_hashes(tmp_path):
     path = tmp_path / "theirs.safetensors"
     safetensors.torch.save_file({"w": torch.ones(3)}, path)
 
-    assert check(path).verdict == "unverifiable"
+    found = check(path)
+
+    sha256 = subprocess.run(
+        ["sha256sum", path], check=True, capture_output=True, text=True
+    ).stdout.split()[0]
+    assert found.verdict == "unknown"
+    assert f"{sha256} (AutoV2 {sha256[:10].upper()})" in found.detail
+    assert found.reached is None
 
 
 def rename(header):
@@ -158,13 +173,45 @@ def test_damage_to_names_dtypes_and_shapes_is_found(path, edit):
     assert "a tensor's name, dtype or shape differs" in found.detail
 
 
-def test_file_that_was_cut_is_refused(path):
-    path.write_bytes(path.read_bytes()[:-1])
+def test_file_that_was_cut_says_what_is_whole(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
 
-    with pytest.raises(CheckpointError) as caught:
-        check(path)
+    found = check(path)
 
-    assert caught.value.code == "truncated"
+    last = list(read(path)[0])[-1]
+    assert found.verdict == "truncated"
+    assert found.tensors == (last,)
+    assert found.detail == (
+        f"ends after {len(data) - 1:,} of {len(data):,} bytes: 4 of 5 tensors are "
+        f"whole; it ends inside {last}"
+    )
+    assert (found.whole.n_whole, found.whole.n_tensors) == (4, 5)
+
+
+def test_cut_file_whose_beginning_is_damaged_says_both(path):
+    header, data = read(path)
+    first = list(header)[1]
+    begin, _ = header[first]["data_offsets"]
+    broken = bytearray(data)
+    broken[begin] ^= 4
+    write(path, header, bytes(broken[:-1]))
+
+    found = check(path)
+
+    assert found.verdict == "truncated"
+    assert first in found.tensors
+    assert "1 of those that are there are damaged" in found.detail
+
+
+def test_bytes_behind_the_last_tensor_are_damage(path):
+    with path.open("ab") as file:
+        file.write(b"PK")
+
+    found = check(path)
+
+    assert found.verdict == "damaged"
+    assert "2 bytes follow the last tensor" in found.detail
 
 
 def test_hostile_metadata_is_shown_harmlessly(path):

@@ -142,22 +142,28 @@ def test_weights_under_another_name_dtype_or_shape_are_damaged(folder, edit):
 
 
 CUTS = {
-    "last byte": (lambda data: data[:-1], "ends at byte"),
-    "half": (lambda data: data[: len(data) // 2], ""),
-    "all": (lambda data: data[:0], ""),
-    "a byte too many": (lambda data: data + b"x", "follow the last tensor"),
-    "an error page": (lambda _data: b"<!DOCTYPE html><html>" * 9, ""),
+    "last byte": (lambda data: data[:-1], "truncated", "4 of 5 tensors are whole"),
+    "half": (lambda data: data[: len(data) // 2], "truncated", "of 5 tensors"),
+    "in the header": (lambda data: data[:99], "truncated", "inside the header"),
+    "in the length": (lambda data: data[:5], "truncated", "0 of 5 tensors"),
+    "all": (lambda data: data[:0], "truncated", "ends after 0 of"),
+    "a byte too many": (lambda data: data + b"x", "damaged", "follow the last tensor"),
+    "an error page": (
+        lambda _data: b"<!DOCTYPE html><html>" * 9,
+        "not what it claims",
+        "web page",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CUTS)
-def test_file_of_another_length_is_damaged(folder, case):
-    cut, words = CUTS[case]
+def test_file_of_another_length_is_told_from_a_damaged_one(folder, case):
+    cut, verdict, words = CUTS[case]
     (folder / FP16).write_bytes(cut((folder / FP16).read_bytes()))
 
     report = check(folder)
 
-    assert verdicts(report) == {**INTACT, FP16: "damaged"}
+    assert verdicts(report) == {**INTACT, FP16: verdict}
     assert words in report.bad[0].detail
 
 
@@ -227,7 +233,7 @@ def test_identity_is_compared_only_when_asked_for(folder):
 
     assert check(folder, "xxh3").is_intact
     report = check(folder, "sha256")
-    assert verdicts(report) == {**INTACT, FP16: "damaged"}
+    assert verdicts(report) == {**INTACT, FP16: "not what it claims"}
     assert "SHA-256 is" in report.bad[0].detail
 
 
@@ -316,8 +322,10 @@ def test_huge_manifest_is_refused_unread(folder):
     assert caught.value.code == "manifest-too-large"
 
 
-def test_folder_without_manifest_is_refused(folder):
+def test_folder_without_anything_to_verify_is_refused(folder):
     (folder / "manifest.json").unlink()
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
 
     with pytest.raises(InputError) as caught:
         check(folder)

@@ -1,0 +1,265 @@
+"""What `krelease parity` found, as text and as a document."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from release.console import columns
+from release.engine.likeness import Likeness
+from release.errors import first_names, visible
+from release.numeric.size import size_text
+from release.parity.report import (
+    Group,
+    Outcome,
+    ParityReport,
+    Side,
+    TensorParity,
+    Verdict,
+)
+
+_WORST_SHOWN: Final = 5
+_ROUNDED: Final = (Verdict.A_ROUNDED, Verdict.B_ROUNDED)
+
+
+def text(report: ParityReport) -> list[str]:
+    """Return the report for people: the verdict first, then figures by component."""
+    lines = [verdict_line(report), *_side_lines(report)]
+    if report.tensors:
+        lines += ["", *_table(report)]
+    lines += _worst(report)
+    lines += _absences(report)
+    if report.markers and report.outcome is Outcome.SAME_VALUES:
+        names = first_names(sorted(report.markers), 3)
+        lines.append(f"scales and markers that are not in both alike: {names}")
+    return lines
+
+
+def brief(report: ParityReport) -> list[str]:
+    """Return the names of the tensors that do not pass, worst first."""
+    names = [
+        *(each.name for each in report.failed),
+        *(each.name for each in report.other_shapes),
+    ]
+    if not report.ignores_missing:
+        names += [name for side in report.missing for name in side]
+    return [visible(name, 4096) for name in names]
+
+
+def verdict_line(report: ParityReport) -> str:
+    """Return the verdict in one sentence, such as "B is A rounded to F8_E4M3: ..."."""
+    ignored = ""
+    if report.n_missing and report.ignores_missing:
+        ignored = f" ({report.n_missing:,} that only one of them has are ignored)"
+    return f"{_verdict(report)}{ignored}"
+
+
+def _verdict(report: ParityReport) -> str:
+    total, group = len(report.tensors), report.total
+    if report.outcome is Outcome.DIFFERS:
+        return f"B differs from A: {'; '.join(_differences(report))}"
+    if report.outcome is Outcome.IDENTICAL:
+        return f"identical: all {total:,} tensors have the same bits"
+    if report.outcome is Outcome.SAME_VALUES:
+        n_stored = total - group.counts.get(Verdict.EQUAL, 0)
+        other = f"; {n_stored:,} of them are stored otherwise" if n_stored else ""
+        return f"same values in all {total:,} tensors{other}"
+    begin = {
+        Outcome.B_ROUNDED: f"B is A rounded to {_targets(report, 1)}",
+        Outcome.A_ROUNDED: f"A is B rounded to {_targets(report, 0)}",
+        Outcome.ROUNDED: "equal after rounding, in both directions",
+        Outcome.WITHIN: f"within tolerance ({', '.join(report.tolerances)})",
+    }[report.outcome]
+    return f"{begin}: {_shares(group)}"
+
+
+def _targets(report: ParityReport, side: int) -> str:
+    found = {
+        each.stored[side].text for each in report.tensors if each.verdict in _ROUNDED
+    }
+    return " and ".join(sorted(found))
+
+
+def _shares(group: Group) -> str:
+    """Return how many tensors there are of each verdict, in words."""
+    n_rounded = sum(group.counts.get(verdict, 0) for verdict in _ROUNDED)
+    shares = {
+        "equal": group.counts.get(Verdict.EQUAL, 0),
+        "with the same values": group.counts.get(Verdict.SAME_VALUES, 0),
+        "rounded": n_rounded,
+        "different": group.counts.get(Verdict.DIFFERS, 0),
+    }
+    said = ", ".join(f"{count:,} {word}" for word, count in shares.items() if count)
+    return f"{said} of {group.n_tensors:,} tensors"
+
+
+def _differences(report: ParityReport) -> list[str]:
+    found = []
+    if report.failed:
+        found.append(f"{len(report.failed):,} of {len(report.tensors):,} tensors")
+    if report.other_shapes:
+        found.append(f"{len(report.other_shapes):,} of another shape")
+    if not report.ignores_missing:
+        found += [
+            f"{len(names):,} only in {side}"
+            for side, names in zip("AB", report.missing, strict=True)
+            if names
+        ]
+    return found or ["they have no tensor in common"]
+
+
+def _side_lines(report: ParityReport) -> list[str]:
+    return columns(
+        [
+            [
+                f"  {letter}",
+                visible(side.path, 1024),
+                f"{side.container}, {side.n_tensors:,} tensors, "
+                f"{size_text(side.nbytes)}",
+            ]
+            for letter, side in zip("AB", report.sides, strict=True)
+        ]
+    )
+
+
+def _table(report: ParityReport) -> list[str]:
+    head = ["", "tensors", "equal", "same values", "rounded", "differ"]
+    head += ["SNR dB", "max |A-B|", "max ulp", "cosine"]
+    groups = {part.value: group for part, group in report.by_part.items()}
+    rows = [[name, *_row(group)] for name, group in groups.items()]
+    if len(rows) > 1:
+        rows.append(["total", *_row(report.total)])
+    return columns([head, *rows], right=range(1, len(head)))
+
+
+def _row(group: Group) -> list[str]:
+    counts = group.counts
+    cells = [
+        group.n_tensors,
+        counts.get(Verdict.EQUAL, 0),
+        counts.get(Verdict.SAME_VALUES, 0),
+        sum(counts.get(verdict, 0) for verdict in _ROUNDED),
+        counts.get(Verdict.DIFFERS, 0),
+    ]
+    found = group.likeness
+    if not found.is_measured:
+        return [*(f"{cell:,}" for cell in cells), "-", "-", "-", "-"]
+    return [*(f"{cell:,}" for cell in cells), *_figures(found)]
+
+
+def _figures(found: Likeness) -> list[str]:
+    ulp = "-" if found.max_ulp is None else f"{found.max_ulp:,}"
+    return [f"{found.snr:.2f}", f"{found.max_abs:.3g}", ulp, f"{found.cosine:.7f}"]
+
+
+def _worst(report: ParityReport) -> list[str]:
+    worst = report.by_likeness[:_WORST_SHOWN]
+    if not worst:
+        return []
+    rows = [
+        [f"  {visible(each.name)}", _stored(each), *_standing(each)] for each in worst
+    ]
+    return ["", "worst", *columns(rows)]
+
+
+def _stored(tensor: TensorParity) -> str:
+    first, second = (stored.text for stored in tensor.stored)
+    return first if first == second else f"{first} / {second}"
+
+
+def _standing(tensor: TensorParity) -> list[str]:
+    found = tensor.likeness
+    said = "; ".join(tensor.misses) or tensor.verdict.value
+    if not found.is_measured:
+        return ["-", "-", said]
+    ulp = "-" if found.max_ulp is None else f"{found.max_ulp:,} ulp"
+    return [f"{found.snr:.2f} dB", ulp, said]
+
+
+def _absences(report: ParityReport) -> list[str]:
+    lines = [
+        f"only in {side}, {len(names):,}: {first_names(names)}"
+        for side, names in zip("AB", report.missing, strict=True)
+        if names
+    ]
+    lines += [
+        f"shape: {visible(each.name)} is {list(each.shapes[0])} in A, "
+        f"{list(each.shapes[1])} in B"
+        for each in report.other_shapes[:_WORST_SHOWN]
+    ]
+    return ["", *lines] if lines else []
+
+
+def document(report: ParityReport) -> dict[str, Any]:
+    """Return everything that a script may want; figures are decimal text."""
+    return {
+        "a": _side(report.sides[0]),
+        "b": _side(report.sides[1]),
+        "verdict": report.outcome.value,
+        "sentence": verdict_line(report),
+        "passed": report.outcome is not Outcome.DIFFERS,
+        "tolerances": list(report.tolerances),
+        "ignores_missing": report.ignores_missing,
+        "only_in_a": list(report.missing[0]),
+        "only_in_b": list(report.missing[1]),
+        "other_shapes": [
+            {"name": each.name, "a": list(each.shapes[0]), "b": list(each.shapes[1])}
+            for each in report.other_shapes
+        ],
+        "markers": list(report.markers),
+        "total": _group(report.total),
+        "components": {
+            part.value: _group(group) for part, group in report.by_part.items()
+        },
+        "tensors": [_tensor(each) for each in report.tensors],
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "path": str(side.path),
+        "container": side.container,
+        "n_tensors": side.n_tensors,
+        "nbytes": side.nbytes,
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "n_tensors": group.n_tensors,
+        "n_failed": group.n_failed,
+        "verdicts": {
+            verdict.value: group.counts.get(verdict, 0) for verdict in Verdict
+        },
+        "differing": _measured(group.likeness),
+    }
+
+
+def _tensor(tensor: TensorParity) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "component": tensor.part.value,
+        "block": tensor.block,
+        "a": {"dtype": tensor.stored[0].dtype, "scaled": tensor.stored[0].is_scaled},
+        "b": {"dtype": tensor.stored[1].dtype, "scaled": tensor.stored[1].is_scaled},
+        "verdict": tensor.verdict.value,
+        "passed": not tensor.misses,
+        "misses": list(tensor.misses),
+        **_measured(tensor.likeness),
+    }
+
+
+def _measured(found: Likeness) -> Mapping[str, Any]:
+    return {
+        "n_elements": found.n_elements,
+        "n_differing": found.n_differing,
+        "n_beyond_rounding": found.n_beyond_rounding,
+        "n_not_finite": found.n_not_finite,
+        "max_abs": f"{found.max_abs:.6g}" if found.is_measured else None,
+        "max_ulp": found.max_ulp if found.is_measured else None,
+        "snr_db": _decimal(found.snr) if found.is_measured else None,
+        "cosine": f"{found.cosine:.9f}" if found.is_measured else None,
+    }
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else f"{value}"

@@ -1,0 +1,39 @@
+"""How far a comparison may be trusted, in words: size < xxh3 < SHA-256."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from release.claims.claim import Source
+
+Compared = Literal["size", "xxh3", "autov2", "git", "data", "sha256"]
+"""What was compared, the weakest first."""
+
+_BY: Final[dict[Compared, str]] = {
+    "size": "by its size alone, which finds cut downloads and nothing else",
+    "xxh3": "by xxh3, which finds accidental damage and not deliberate change: anyone "
+    "can make another file with the same value",
+    "autov2": "by the first 10 digits of its SHA-256, which finds accidental damage",
+    "git": "by git's SHA-1, which finds accidental damage and most deliberate change",
+    "data": "by the SHA-256 of its data section, which finds any change there",
+    "sha256": "by SHA-256, which finds any change",
+}
+NOBODY: Final = (
+    "nobody says what it should be: no manifest and no sums beside it name it, its "
+    "header carries no digests, and the catalog does not know it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Who vouched for a file, and by what it was compared."""
+
+    source: Source
+    compared: Compared
+
+    @property
+    def sentence(self) -> str:
+        """Both, and what they are worth, as one plain sentence without a full stop."""
+        return (
+            f"compared with {self.source.label} {_BY[self.compared]}; "
+            f"{self.source.trust}"
+        )

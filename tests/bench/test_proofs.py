@@ -1,7 +1,7 @@
 """The benchmark's proofs: real programs on a narrow release, and invented times."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +45,15 @@ def test_a_verify_that_sees_no_damage_could_not_win(
 
     with pytest.raises(BenchError, match="exit code 0, expected 5"):
         proof_runs.require_damage_is_seen(kept.checkpoint)
+
+
+def test_parity_must_have_seen_that_the_values_differ(
+    kept: Kept, ingredients: Mapping[str, Path]
+) -> None:
+    assert proof_runs.parity(kept.checkpoint, ingredients["beta7"]).seconds > 0
+
+    with pytest.raises(BenchError, match="exit code 0, expected 6"):
+        proof_runs.parity(kept.checkpoint, kept.checkpoint)
 
 
 def test_another_programs_digest_must_be_the_manifests(kept: Kept) -> None:

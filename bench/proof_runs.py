@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from merge_runs import Recipe
 from runs import KRELEASE
@@ -148,7 +148,7 @@ def audit(path: Path, recipe: Recipe, *options: str) -> Sample:
     """Audit a checkpoint that follows the recipe in its header exactly."""
     given = [f"--ingredient={pair}" for pair in recipe.pairs]
     sample = spawn([KRELEASE, "audit", path, *given, "--json", *options])
-    said: dict[str, Any] = json.loads(sample.stdout)
-    if "exact" not in json.dumps(said["verdict"]):
-        raise BenchError(f"krelease audit {path}: {said['verdict']}")
+    said = json.loads(sample.stdout)
+    if said["verdict"] != "exact" or said["whole"] is not ("--sample" not in options):
+        raise BenchError(f"krelease audit {path}: {said['sentence']}")
     return sample

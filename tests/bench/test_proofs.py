@@ -56,6 +56,39 @@ def test_parity_must_have_seen_that_the_values_differ(
         proof_runs.parity(kept.checkpoint, kept.checkpoint)
 
 
+def answering(folder: Path, answer: str, exit_code: int) -> Path:
+    """Write a program that gives the same answer whatever it is asked."""
+    program = folder / "answering"
+    program.write_text(f"#!/bin/sh\necho '{answer}'\nexit {exit_code}\n")
+    program.chmod(0o755)
+    return program
+
+
+def test_a_parity_that_looks_at_a_few_tensors_is_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = '{"total": {"n_tensors": 2515, "n_failed": 2512}}'
+    monkeypatch.setattr(proof_runs, "KRELEASE", answering(tmp_path, few, 6))
+
+    with pytest.raises(BenchError, match="2512"):
+        proof_runs.parity(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_whole"), [("rounding-order", "true"), ("exact", "false")]
+)
+def test_an_audit_of_another_verdict_or_extent_is_no_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, is_whole: str
+) -> None:
+    answer = (
+        f'{{"verdict": "{verdict}", "whole": {is_whole}, "sentence": "a few of it"}}'
+    )
+    monkeypatch.setattr(proof_runs, "KRELEASE", answering(tmp_path, answer, 0))
+
+    with pytest.raises(BenchError, match="a few of it"):
+        proof_runs.audit(tmp_path, merge_runs.Recipe("rev2", "", ()))
+
+
 def test_another_programs_digest_must_be_the_manifests(kept: Kept) -> None:
     proof_runs.hash_file(["sha256sum"], kept.checkpoint, kept.sha256)
 

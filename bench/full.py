@@ -4,7 +4,6 @@ In memory there is room for three checkpoints or so: the conversions go in the o
 that needs the least. Four ingredients and their merge need a disk.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import merge_runs
@@ -59,6 +58,6 @@ def _audit_figure(bench: Bench, made: Material, what: str) -> Figure:
     label = "krelease audit --sample"
     samples = bench.run({label: lambda: proof_runs.audit(path, recipe, "--sample")})
     own = bench.own("audit --sample", samples[label])
-    figure = seconds(f"{what}, on {made.file_system}", own, bar=AUDIT_SECONDS)
-    count = len(made.ingredients) * path.stat().st_size / 1e9
-    return replace(figure, peer=f"of {count:.0f} GB")
+    read_from = sum(each.stat().st_size for each in [path, *recipe.paths]) / 1e9
+    what = f"{what}, out of {read_from:.0f} GB on {made.file_system}"
+    return seconds(what, own, bar=AUDIT_SECONDS)

@@ -73,6 +73,9 @@ def test_an_audit_without_its_command_makes_no_ingredients(
 def test_the_audit_has_a_bar_in_seconds_and_says_where_it_read(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for path in bench.material.ingredients.values():
+        path.write_bytes(bytes(1000))
+
     @contextmanager
     def made(*_: object, **__: object) -> Iterator[Material]:
         yield Material(bench.material.folder, 32, "xfs")
@@ -90,4 +93,4 @@ def test_the_audit_has_a_bar_in_seconds_and_says_where_it_read(
     figure = full.measure_full_audit(bench, None)
 
     assert (figure.value, figure.unit, figure.verdict) == (12.5, "s", "bar met")
-    assert "on xfs" in figure.what
+    assert figure.what == "audit --sample of rev2, out of 0 GB on xfs"

@@ -1,12 +1,12 @@
 """What `krelease verify` prints."""
 
-from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from release.verify.damage import Damage
     from release.verify.report import FileVerdict, VerifyReport
+    from release.verify.trust import Compared, Reached
 
 _RANGES_SHOWN: Final = 5
 """Ranges of bytes that people get to see; with --json they are all there."""
@@ -119,19 +119,26 @@ def _where(file: "FileVerdict") -> list[str]:
 
 def _trust(report: "VerifyReport") -> list[str]:
     """Return who vouched and what that is worth, once for the files that share it."""
-    from release.verify.trust import NOBODY
+    from release.verify.trust import NOBODY, common_sentence
 
-    counts = Counter(
-        file.reached.sentence if file.reached else NOBODY
-        for file in report.files
-        if file.verdict not in {"missing", "unreadable"}
-    )
-    if len(counts) == 1:
-        lines = list(counts)
-    else:
-        lines = [f"{count:,} x {sentence}" for sentence, count in counts.items()]
-    if report.level == "xxh3" and any(
-        file.reached and file.reached.compared == "xxh3" for file in report.files
-    ):
+    groups: dict[tuple[str, Compared], list[Reached]] = {}
+    n_unknown = 0
+    for file in report.files:
+        if file.reached is not None:
+            key = (file.reached.source.kind, file.reached.compared)
+            groups.setdefault(key, []).append(file.reached)
+        elif file.verdict == "unknown":
+            n_unknown += 1
+    found = [(len(group), common_sentence(group)) for group in groups.values()]
+    found += [(n_unknown, NOBODY)] if n_unknown else []
+    lines = [
+        sentence if len(found) == 1 else f"{_files(count)}: {sentence}"
+        for count, sentence in found
+    ]
+    if report.level == "xxh3" and any(how == "xxh3" for _, how in groups):
         lines.append("identity was not checked: --sha256")
     return lines
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file" if count == 1 else f"{count:,} files"

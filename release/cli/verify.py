@@ -39,7 +39,7 @@ def verify(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say whether files are what they should be, and name what is damaged.
+    """Say whether files are intact, and name what is damaged.
 
     What a file should be is said by --against, or else by a manifest.json, a record or
     sums beside it, by the digests in its own header, or by the catalog: the first that

@@ -1,5 +1,6 @@
 """A file that ends too early: what there is of it."""
 
+from dataclasses import replace
 from typing import Final
 
 from release.claims.claim import Claim, Source
@@ -43,7 +44,9 @@ def by_stated_size(name: str, examined: Examination) -> FileVerdict | None:
 def cut(case: Unfulfilled) -> FileVerdict:
     """Return the answer for a file that was cut, with what is whole in it."""
     examined = case.examined
-    claimed = case.claim.tensors or (case.own.tensors if case.own else ())
+    if case.own is not None and not case.claim.tensors:
+        case = replace(case, claim=case.own)
+    claimed = case.claim.tensors
     stated = {each.name: each.xxh3_128 for each in claimed}
     present = [entry.name for entry in examined.present()]
     is_whole = {

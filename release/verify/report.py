@@ -120,6 +120,10 @@ _CODES: Final[dict[Verdict, str]] = {
 _HINTS: Final[dict[Verdict, str]] = {
     "unknown": "verify it inside its release folder, or name what it should be: "
     "--against MANIFEST, SHA256SUMS, OWNER/REPO or a digest",
+    "damaged": "krelease repair FILE --from OWNER/REPO fetches what is damaged; or "
+    "download or build it again",
+    "truncated": "krelease repair FILE --from OWNER/REPO fetches what is missing; or "
+    "download it again",
     "header edited": "the weights are the same; leave --sha256 out to accept it",
     "re-serialised": "the weights are the same; leave --sha256 out to accept it",
     "another variant": "it is whole; only the name or the comparison is wrong",

@@ -9,6 +9,7 @@ from release.claims.claim import Claim, source_of_file
 from release.claims.gather import claims_beside, folder_claims, record_claims
 from release.errors import CheckpointError, InputError
 from release.formats.folder_layout import list_folder
+from release.formats.input import InputFile
 from release.formats.limits import FOLDER_ENTRIES_MAX
 from release.formats.sharded import is_index_name, is_shard_name, shard_paths
 from release.manifest import MANIFEST_NAME
@@ -63,7 +64,8 @@ def find_subjects(paths: Sequence[Path], named: Sequence[Claim]) -> Subjects:
         named: Claims of the source that the user named.
 
     Raises:
-        InputError: `no-manifest`, a folder in which there is nothing to verify.
+        InputError: `no-manifest`, a folder in which there is nothing to verify; or the
+            only path leads to no regular file.
         CheckpointError: A folder is too large, or a shard index is not one.
         IntegrityError: What lies beside a file is not what its name promises.
     """
@@ -72,6 +74,8 @@ def find_subjects(paths: Sequence[Path], named: Sequence[Claim]) -> Subjects:
         if path.is_dir():
             _add_folder(found, path, tuple(named))
         else:
+            if len(paths) == 1:
+                InputFile(path).close()  # nothing else could be said in a report
             claims = tuple(named) or claims_beside(path)
             name = path.name if len(paths) == 1 else str(path)
             found.files.append(Subject(path, name, claims))

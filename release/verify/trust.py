@@ -1,5 +1,6 @@
 """How far a comparison may be trusted, in words: size < xxh3 < SHA-256."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -33,7 +34,15 @@ class Reached:
     @property
     def sentence(self) -> str:
         """Both, and what they are worth, as one plain sentence without a full stop."""
-        return (
-            f"compared with {self.source.label} {_BY[self.compared]}; "
-            f"{self.source.trust}"
-        )
+        return _sentence(self.source.label, self)
+
+
+def common_sentence(group: Sequence[Reached]) -> str:
+    """Return one sentence for files that sources of one kind vouched for alike."""
+    labels = {reached.source.label for reached in group}
+    label = labels.pop() if len(labels) == 1 else "what lies beside each"
+    return _sentence(label, group[0])
+
+
+def _sentence(label: str, reached: Reached) -> str:
+    return f"compared with {label} {_BY[reached.compared]}; {reached.source.trust}"

@@ -296,10 +296,10 @@ def test_pickle_is_refused_unread(refused, workplace, name, command):
     assert "safetensors" in hint
 
 
-def test_verify_of_a_folder_without_a_manifest_is_refused(refused):
+def test_verify_of_a_folder_without_checkpoints_is_refused(refused):
     code, message, hint = refused("verify", ".")
 
-    assert (code, message) == (4, ".: has no manifest.json")
+    assert (code, message) == (4, ".: has no manifest.json and no .safetensors file")
     assert "release folder" in hint
 
 

@@ -65,12 +65,8 @@ def gather(
     }
     _refuse_missing(places)
     paths = {name: local_path(place, note=note) for name, place in places.items()}
-    declared = {
-        name: recipe.ingredients[name]
-        for name in folded.needed
-        if _is_declared(recipe.ingredients[name])
-    }
-    _check_all(declared, paths, progress=progress, threads=threads)
+    declared = {name: recipe.ingredients[name] for name in folded.needed}
+    check_declared(declared, paths, progress=progress, threads=threads)
     digests = {name: each.sha256 for name, each in declared.items() if each.sha256}
     return Gathered(paths, digests)
 
@@ -117,13 +113,48 @@ def _is_declared(origin: Origin) -> bool:
     return bool(origin.sha256 or origin.xxh3 or origin.autov2)
 
 
-def _check_all(
-    declared: Mapping[str, Origin],
+def find_at_hand(
+    origins: Mapping[str, Origin],
+    given: Mapping[str, str],
+    *,
+    base: Path,
+    note: Callable[[str], None],
+) -> dict[str, Path]:
+    """Return the ingredients that are here, or that the user named on a Hub.
+
+    What only a recipe names on a Hub is not downloaded, and nothing that is missing is
+    an error.
+
+    Args:
+        origins: Ingredient name -> what is known of it.
+        given: Ingredient name -> path or `hf://` reference, as the user named them.
+        base: Folder that paths of the recipe are relative to.
+        note: Told what is being done, one line.
+
+    Raises:
+        HubError: A Hub does not have it, refuses, or cannot be reached.
+    """
+    found = {}
+    for name, origin in origins.items():
+        place = _place(given.get(name), origin, base)
+        if name in given or (origin.file and Path(place).exists()):
+            found[name] = local_path(place, note=note)
+    return found
+
+
+def check_declared(
+    origins: Mapping[str, Origin],
     paths: Mapping[str, Path],
     *,
     progress: Progress,
     threads: int,
 ) -> None:
+    """Compare ingredients with the digests that are declared of them, if any are.
+
+    Raises:
+        IntegrityError: A file is another one than the recipe says.
+    """
+    declared = {name: each for name, each in origins.items() if _is_declared(each)}
     if not declared:
         return
     with ExitStack() as stack:

@@ -67,7 +67,8 @@ def open_ingredients(
 
     Args:
         recipe: The recipe.
-        paths: Ingredient name -> its file, for all that the recipe needs.
+        paths: Ingredient name -> its file. Those without one are left out, and so are
+            LoRAs if there is no model.
         options: How models are read.
 
     Raises:
@@ -79,12 +80,13 @@ def open_ingredients(
         models = {
             name: stack.enter_context(_open_model(name, paths[name], options))
             for name in recipe.needed
-            if name not in recipe.loras
+            if name in paths and name not in recipe.loras
         }
-        base = models[recipe.copy_from]
+        base = models.get(recipe.copy_from) or next(iter(models.values()), None)
         loras = {
             name: stack.enter_context(_open_lora(name, paths[name], base))
             for name in recipe.loras
+            if name in paths and base is not None
         }
         yield Opened(models, loras)
 

@@ -8,6 +8,7 @@ import sys
 
 try:
     from release.cli.app import app
+    from release.cli.audit import audit
     from release.cli.blocks import blocks
     from release.cli.build import build
     from release.cli.convert import convert
@@ -36,6 +37,7 @@ app.command()(blocks)
 app.command()(verify)
 app.command("hash")(hash_)
 app.command()(parity)
+app.command()(audit)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from release.engine.jobs import Operand, Target, TensorJob
 from release.engine.results import Deviation, TensorResult, Written
+from release.engine.writer import Sink
 from release.formats.checkpoint import Checkpoint
-from release.formats.output import OutputFile
 from release.numeric.cast import NUMBER_DTYPES, widen
 from release.numeric.digest import Xxh3Bits128
 
@@ -30,7 +30,7 @@ class Copier:
         self,
         inputs: Sequence[Checkpoint],
         names: Sequence[str],
-        outputs: Sequence[OutputFile] | None,
+        outputs: Sequence[Sink] | None,
         advance: Callable[[int], None],
     ) -> None:
         self._inputs = inputs

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from release.engine.plan import OutputPlan, Plan, ingredients_text
+from release.engine.jobs import TensorJob
+from release.engine.plan import Ingredient, OutputPlan, Plan, ingredients_text
 from release.engine.results import (
     Deviation,
     OutputReport,
@@ -85,7 +86,9 @@ def execute(
     with ExitStack() as stack:
         files = _open_outputs(stack, plan, folder, overwrite=options.overwrite)
         results, data_digests = _stream(plan, files, threads=threads, advance=advance)
-        ingredients = _ingredient_digests(plan, results)
+        ingredients = ingredient_digests(
+            plan.ingredients, plan.jobs, [each.operand_digests for each in results]
+        )
         if not options.trusts:
             _check_carried(plan, ingredients)
         sealers = [
@@ -180,17 +183,28 @@ def _results(plan: Plan, state: "Pass") -> list[TensorResult]:
     return state.results()
 
 
-def _ingredient_digests(plan: Plan, results: Sequence[TensorResult]) -> dict[str, str]:
-    """Return ingredient name -> tensor set digest."""
-    found: list[dict[str, str]] = [{} for _ in plan.ingredients]
-    for job, result in zip(plan.jobs, results, strict=True):
-        for operand, digest in zip(job.operands, result.operand_digests, strict=True):
+def ingredient_digests(
+    ingredients: Sequence[Ingredient],
+    jobs: Sequence[TensorJob],
+    digests: Sequence[Sequence[str]],
+) -> dict[str, str]:
+    """Return ingredient name -> tensor set digest, of what a whole pass read.
+
+    Args:
+        ingredients: What operands refer to by number.
+        jobs: All of the pass, so that every tensor is among them.
+        digests: For each job, XXH3-128 of its operands.
+    """
+    found: list[dict[str, str]] = [{} for _ in ingredients]
+    for job, of_job in zip(jobs, digests, strict=True):
+        for operand, digest in zip(job.operands, of_job, strict=True):
             found[operand.ingredient][job.name] = digest
     return {
         ingredient.name: tensor_set(
-            (ingredient.checkpoint.tensors[name] for name in digests), digests
+            (ingredient.checkpoint.tensors[name] for name in of_ingredient),
+            of_ingredient,
         )
-        for ingredient, digests in zip(plan.ingredients, found, strict=True)
+        for ingredient, of_ingredient in zip(ingredients, found, strict=True)
     }
 
 

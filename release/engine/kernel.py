@@ -18,9 +18,8 @@ from release.engine.methods.seam import NotFiniteError
 from release.engine.mix import Mixer
 from release.engine.read import Reader
 from release.engine.results import TensorResult
-from release.engine.writer import TargetWriter
+from release.engine.writer import Sink, TargetWriter
 from release.formats.checkpoint import Checkpoint
-from release.formats.output import OutputFile
 from release.numeric.cast import mend_subnormals, widen
 from release.numeric.digest import Xxh3Bits128
 from release.numeric.dtype import Dtype
@@ -44,7 +43,7 @@ class Kernel:
         self,
         inputs: Sequence[Checkpoint],
         names: Sequence[str],
-        outputs: Sequence[OutputFile] | None,
+        outputs: Sequence[Sink] | None,
         advance: Callable[[int], None],
     ) -> None:
         self._names = names

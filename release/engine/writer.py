@@ -2,6 +2,7 @@
 
 import math
 import struct
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,13 +10,19 @@ from torch import Tensor
 from release.engine.jobs import Companions, Target
 from release.engine.measure import Chunk, measure
 from release.engine.results import Deviation, Written
-from release.formats.output import OutputFile
 from release.numeric.cast import TORCH_DTYPES, bytes_of, narrow
 from release.numeric.digest import Xxh3Bits128, xxh3_128
 from release.numeric.dtype import Dtype
 
 _WIDE = {Dtype.F32, Dtype.F64}
 """Targets rounded from the float64 result itself, not by way of float32."""
+
+
+class Sink(Protocol):
+    """Where results go: a file that is written, or one that is compared with them."""
+
+    def write_at(self, offset: int, data: memoryview | bytes) -> None:
+        """Take all of `data` for the place at `offset` bytes."""
 
 
 class TargetWriter:
@@ -34,7 +41,7 @@ class TargetWriter:
         target: Target,
         n_elements: int,
         *,
-        file: OutputFile | None,
+        file: Sink | None,
         chunk_elements: int,
         scratch: Tensor,
     ) -> None:

@@ -41,14 +41,30 @@ def position_ids_of(checkpoint: Checkpoint) -> tuple[PositionIds, ...]:
     )
 
 
+def position_values(
+    checkpoint: Checkpoint, entry: TensorEntry
+) -> Sequence[float] | None:
+    """Return what a `position_ids` holds, in whatever dtype.
+
+    Returns:
+        None for dtypes of no number, and for more than 4,096 values.
+
+    Raises:
+        InputError: The file changed or cannot be read.
+    """
+    if entry.n_elements > _ELEMENTS_MAX:
+        return None
+    data = bytearray(entry.nbytes)
+    checkpoint.read_into(entry, 0, memoryview(data))
+    return _decode(bytes(data), entry.dtype)
+
+
 def _state(checkpoint: Checkpoint, entry: TensorEntry) -> PositionIds:
     count = entry.n_elements
     if count == 0 or count > _ELEMENTS_MAX:
         detail = f"holds {count:,} values, expected 77"
         return PositionIds(entry.name, entry.dtype.code, is_right=False, detail=detail)
-    data = bytearray(entry.nbytes)
-    checkpoint.read_into(entry, 0, memoryview(data))
-    values = _decode(bytes(data), entry.dtype)
+    values = position_values(checkpoint, entry)
     if values is None:
         detail = "cannot hold positions"
         return PositionIds(entry.name, entry.dtype.code, is_right=False, detail=detail)

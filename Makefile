@@ -51,7 +51,7 @@ goldens: install ## write the golden files anew; look at the difference
 bench: install ## speed and memory beside peers, in one table
 	$(BIN)/python bench/bench.py
 
-bench-full: install ## conversions at SDXL's full size: 30 GB of disk, some minutes (SCRATCH=DIR)
+bench-full: install ## conversions and an audit at SDXL's full size: 19 GB of memory, 35 GB of disk (SCRATCH=DIR)
 	$(BIN)/python bench/bench.py --full $(if $(SCRATCH),--scratch '$(SCRATCH)')
 
 smoke: install ## build the wheel, install it elsewhere, render a card with it

@@ -1,8 +1,9 @@
 """Checks some tensors of a result against numpy; a program of its own.
 
-Usage: check_tensors.py RESULT VARIANT TOLERANCE NAME=PATH ...
+Usage: check_tensors.py RESULT VARIANT TOLERANCE RECIPE NAME=PATH ...
 
-With the four ingredients the result must be gamma rev2, with one source that source.
+RECIPE is source for the one checkpoint that was converted; gamma, for the four
+ingredients; rev2, for gamma with block weights; eight, for gamma with four more terms.
 VARIANT is a preset, or ggml-f16: fp16 as stable-diffusion.cpp understands it.
 TOLERANCE is in steps of the result's dtype: 0 for what must be rounded exactly once.
 It runs as a child, so that its memory does not count in the measurements.
@@ -52,6 +53,9 @@ LINEAR = (".to_q.weight", ".to_k.weight", ".proj.weight")
 BIASES = (".bias",)
 """What stays F32 in ggml-f16."""
 
+MORE = {"anxl2_b": 0.0625, "anxl3_b": -0.125, "base8_b": -0.0625, "beta7_b": 0.125}
+"""What the recipe called eight has beside gamma's terms."""
+
 POSITIONS = f"{CLIP}0.transformer.text_model.embeddings.position_ids"
 
 _NUMPY = {"F32": "<f4", "F16": "<f2", "F8_E4M3": "u1", "I64": "<i8"}
@@ -99,23 +103,27 @@ class Checkpoint:
         return float(self.codes(scale)[0]) if scale in self.header else 1.0
 
 
-def expected(name: str, sources: Mapping[str, Checkpoint]) -> Array:
+def expected(name: str, recipe: str, sources: Mapping[str, Checkpoint]) -> Array:
     """Return what a tensor of the result must be, in float64."""
-    if len(sources) == 1:
-        (source,) = sources.values()
-        return source.values(name)
-    values = {key: file.values(name) for key, file in sources.items()}
-    weight = BLOCK_WEIGHTS[name]
-    row = {
-        "anxl2": weight - 1,
-        "anxl3": 1.0,
-        "base8": (25 - 25 * weight) / 100,
-        "beta7": (75 - 75 * weight) / 100,
-    }
-    total = np.zeros_like(values["beta7"])
-    for key in sorted(row):
-        total += row[key] * values[key]
+    row = coefficients(recipe, BLOCK_WEIGHTS[name])
+    products = [row[key] * sources[key].values(name) for key in sorted(row)]
+    total: Array = sum(products[1:], start=products[0])
     return total
+
+
+def coefficients(recipe: str, weight: float) -> dict[str, float]:
+    """Return source -> factor, in a block of that weight of anxl3."""
+    if recipe == "source":
+        return {"source": 1.0}
+    if recipe == "rev2":
+        return {
+            "anxl2": weight - 1,
+            "anxl3": 1.0,
+            "base8": (25 - 25 * weight) / 100,
+            "beta7": (75 - 75 * weight) / 100,
+        }
+    gamma = {"anxl2": -1.0, "anxl3": 1.0, "base8": 0.25, "beta7": 0.75}
+    return {**gamma, **MORE} if recipe == "eight" else gamma
 
 
 def e4m3_values() -> Array:
@@ -154,6 +162,7 @@ def problems(
     sources: Mapping[str, Checkpoint],
     *,
     tolerance: int,
+    recipe: str,
 ) -> list[str]:
     """Return what is wrong with a result, one line for each reason."""
     found = []
@@ -165,7 +174,7 @@ def problems(
         if name not in result.header or result.dtype(name) != dtype:
             found.append(f"{name}: not there as {dtype}")
             continue
-        value = expected(name, sources) / result.scale(name)
+        value = expected(name, recipe, sources) / result.scale(name)
         codes = to_e4m3(value) if dtype == "F8_E4M3" else value.astype(_NUMPY[dtype])
         apart = steps_apart(result.codes(name), codes)
         if apart > tolerance:
@@ -192,10 +201,16 @@ def wanted_dtype(name: str, variant: str) -> str:
 
 
 if __name__ == "__main__":
-    path, variant, tolerance, *pairs = sys.argv[1:]
+    path, variant, tolerance, recipe, *pairs = sys.argv[1:]
     sources = {
         name: Checkpoint(Path(source))
         for name, _, source in (pair.partition("=") for pair in pairs)
     }
-    found = problems(Checkpoint(Path(path)), variant, sources, tolerance=int(tolerance))
+    found = problems(
+        Checkpoint(Path(path)),
+        variant,
+        sources,
+        tolerance=int(tolerance),
+        recipe=recipe,
+    )
     sys.exit("\n".join(f"{path}: {line}" for line in found) or None)

@@ -1,39 +1,43 @@
 """The measurements of `krelease convert`, beside scripts and programs that do the same.
 
-Where there is only the source, on a disk, it is time beside the usual script and beside
-the disk, and memory.
+Where the files lie on a disk, the time until results are stored is compared as well.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import convert_runs as runs
-from measures import Bench
-from peers import CONVERT_TO_QUANT, SD_CPP, Package
+from measures import Bench, beside
+from peers import CONVERT_TO_QUANT, SD_CPP
 from scratch import make_stand_ins
 from table import Bound, Figure, share_of_time, times_faster
-from timing import BenchError, PeerError, Sample
+from timing import BenchError, Sample
 
 FOUR_TIMES = Bound(4.0, at_least=True)
 
 
 def measure_conversions(bench: Bench) -> list[Figure]:
-    """Everything about convert that can be measured on the material."""
+    """Everything about convert that is measured at half width."""
+    with kept_fp8(bench) as (fp8, names):
+        figures = [
+            *measure_to_fp8(bench, fp8, names),
+            *measure_second_variant(bench),
+            *measure_to_fp16(bench, fp8, names),
+        ]
+    return [*figures, *measure_casts(bench), *measure_beside_peers(bench)]
+
+
+@contextmanager
+def kept_fp8(bench: Bench) -> Iterator[tuple[Path, Path]]:
+    """Give the source's fp8 variant, and a list of the tensors that were cast."""
     folder = bench.material.folder / "kept"
     runs.convert_into(folder, bench.material.source, ["fp8"])
     fp8 = runs.result_of(folder, "fp8")
-    names = runs.write_names(folder / "cast.json", fp8)
-    figures = [
-        *measure_to_fp8(bench, fp8, names),
-        *measure_second_variant(bench),
-        *measure_to_fp16(bench, fp8, names),
-    ]
+    yield fp8, runs.write_names(folder / "cast.json", fp8)
     shutil.rmtree(folder)
-    if not bench.material.only_source:
-        figures += [*measure_casts(bench), *measure_beside_peers(bench)]
-    return figures
 
 
 def measure_to_fp8(bench: Bench, fp8: Path, names: Path) -> list[Figure]:
@@ -64,7 +68,7 @@ def measure_to_fp8(bench: Bench, fp8: Path, names: Path) -> list[Figure]:
         ),
         share_of_time("convert fp16 to fp8, against cp of the result", own, copied),
     ]
-    if bench.material.only_source:
+    if bench.material.is_on_disk:
         figures += [
             share_of_time(
                 "convert fp16 to fp8, against the script and sync",
@@ -193,32 +197,6 @@ def measure_beside_peers(bench: Bench) -> list[Figure]:
     ]
     wide.unlink()
     return figures
-
-
-def beside(
-    bench: Bench,
-    what: str,
-    package: Package,
-    *,
-    own: Callable[[], Sample],
-    theirs: Callable[[Path], Sample],
-) -> Figure:
-    """Compare with a peer; if that fails, return a figure that says why."""
-    peer = bench.peers[package.name]
-    if peer.missing:
-        return Figure(what, "x", (), missing=peer.missing)
-    try:
-        samples = bench.run(
-            {
-                f"krelease beside {peer.name}": own,
-                peer.name: lambda: theirs(peer.python),
-            }
-        )
-    except PeerError as error:
-        return Figure(what, "x", (), missing=error.reason)
-    ours, others = samples.values()
-    label = what.partition(",")[0]
-    return times_faster(what, bench.own(label, ours, peer=others), others)
 
 
 def _until_stored(samples: Sequence[Sample]) -> list[Sample]:

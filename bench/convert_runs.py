@@ -63,7 +63,7 @@ def load_cast_save(source: Path, dtype: str, names: Path) -> Sample:
     sample = spawn([sys.executable, script, source, output, TORCH_NAMES[dtype], names])
     sample = _stored(sample, output)
     variant = "fp8" if dtype == "F8_E4M3" else "fp16"
-    check(output, variant, [f"source={source}"])
+    check(output, variant, [f"source={source}"], recipe="source")
     output.unlink()
     return sample
 
@@ -155,7 +155,8 @@ def _check_presets(folder: Path, source: Path, presets: Sequence[str]) -> None:
     for preset in presets:
         tolerance = 1 if preset == "fp8-scaled" else 0
         result = result_of(folder, preset)
-        check(result, preset, [f"source={source}"], tolerance=tolerance)
+        pairs = [f"source={source}"]
+        check(result, preset, pairs, recipe="source", tolerance=tolerance)
 
 
 def _of_peer(
@@ -168,7 +169,8 @@ def _of_peer(
 ) -> Sample:
     try:
         sample = spawn(command)
-        check(output, variant, [f"source={source}"], tolerance=tolerance)
+        pairs = [f"source={source}"]
+        check(output, variant, pairs, recipe="source", tolerance=tolerance)
     except BenchError as error:
         raise PeerError(str(error)) from error
     finally:

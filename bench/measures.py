@@ -1,22 +1,20 @@
-"""The measurements: each is a few contenders, run in turns, and the figures of them.
+"""What the measurements share: each is a few contenders, run in turns, and figures.
 
-Those of conversions are in `conversions`.
+They are in `merges`, `conversions`, `proofs` and `full`.
 """
 
-import json
-import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import runs
-from peers import SD_MECHA, Peer, xxh128sum
+from peers import Package, Peer
 from scratch import Material
 from table import Bound, Figure, share_of_time, times_faster
-from timing import Run, Sample, interleave, peak_nbytes, spawn
+from timing import PeerError, Run, Sample, interleave, peak_nbytes, spawn
 
-_MIB = 2**20
+MIB = 2**20
 
 
 @dataclass(slots=True)
@@ -70,111 +68,44 @@ class Bench:
         return samples
 
 
-def measure_merge(bench: Bench) -> list[Figure]:
-    """Gamma rev2 to fp16: krelease, sd-mecha, cat and cp; and fp16 + fp8 at once."""
-    contenders: dict[str, Run] = {
-        "krelease build fp16": lambda: runs.build(bench.material, ["fp16"]),
-        "cat + cp": lambda: runs.cat_and_cp(bench.material),
-        "krelease build fp16 fp8": lambda: runs.build(bench.material, ["fp16", "fp8"]),
-    }
-    peer = bench.peers[SD_MECHA.name]
-    if not peer.missing:
-        python = peer.python
-        contenders["sd-mecha"] = lambda: runs.sd_mecha(python, bench.material)
-    samples = bench.run(contenders)
-    one = bench.own("build, fp16", samples["krelease build fp16"])
-    two = bench.own("build, fp16 + fp8", samples["krelease build fp16 fp8"])
-    return [
-        _against_sd_mecha(peer, one, samples.get("sd-mecha", [])),
-        share_of_time(
-            "merge to fp16, against cat + cp",
-            one,
-            samples["cat + cp"],
-            bar=Bound(3.0),
-            goal=Bound(1.5),
-        ),
-        share_of_time(
-            "fp16 + fp8 in one pass, against fp16 alone",
-            two,
-            one,
-            bar=Bound(1.5),
-            goal=Bound(1.2),
-        ),
-    ]
-
-
-def _against_sd_mecha(
-    peer: Peer, own: Sequence[Sample], theirs: Sequence[Sample]
+def beside(
+    bench: Bench,
+    what: str,
+    package: Package,
+    *,
+    own: Run,
+    theirs: Callable[[Path], Sample],
+    bar: Bound | None = None,
+    goal: Bound | None = None,
 ) -> Figure:
-    what = "merge to fp16, times faster than sd-mecha"
-    bar, goal = Bound(6.0, at_least=True), Bound(10.0, at_least=True)
+    """Compare with a peer; if that fails, return a figure that says why.
+
+    Args:
+        bench: What the measurements share.
+        what: The row of the table; the command is what stands before its comma.
+        package: The peer.
+        own: A run of krelease.
+        theirs: A run of the peer, by the interpreter of its environment.
+        bar: On how many times faster krelease is.
+        goal: The same.
+    """
+    peer = bench.peers[package.name]
+    absent = Figure(what, "x", (), bar=bar, goal=goal)
     if peer.missing:
-        return Figure(what, "x", (), bar=bar, goal=goal, missing=peer.missing)
-    return times_faster(what, own, theirs, bar=bar, goal=goal)
-
-
-def measure_engine(bench: Bench) -> list[Figure]:
-    """The pass alone, without start-up, card and manifest."""
-    samples = bench.run(
-        {
-            "engine pass fp16": lambda: runs.engine_pass(bench.material, ["fp16"]),
-            "cat + cp": lambda: runs.cat_and_cp(bench.material),
-            "engine pass fp16 fp8": lambda: runs.engine_pass(
-                bench.material, ["fp16", "fp8"]
-            ),
-        }
-    )
-    one = samples["engine pass fp16"]
-    return [
-        share_of_time(
-            "engine's pass alone: fp16, against cat + cp",
-            one,
-            samples["cat + cp"],
-            bar=Bound(3.0),
-            goal=Bound(1.5),
-        ),
-        share_of_time(
-            "engine's pass alone: fp16 + fp8, against fp16",
-            samples["engine pass fp16 fp8"],
-            one,
-            bar=Bound(1.5),
-            goal=Bound(1.2),
-        ),
-    ]
-
-
-def measure_verify(bench: Bench) -> list[Figure]:
-    """Verify by xxh3, on one thread and on all, against xxh128sum."""
-    folder = bench.material.folder / "kept"
-    sample = runs.build_folder(bench.material, folder, ["fp16"])
-    (record,) = json.loads(sample.stdout)["checkpoints"]
-    path = folder / record["name"]
-    cores = len(os.sched_getaffinity(0))
-    peer, _ = xxh128sum()
-    samples = bench.run(
-        {
-            "xxh128sum": lambda: runs.hash_file(peer, path, record["xxh3_128"]),
-            "verify": lambda: runs.verify(path, threads=1),
-            "verify, inside": lambda: runs.verify_pass(path, threads=1),
-            "verify, all cores": lambda: runs.verify(path, threads=cores),
-            "verify, all cores, inside": lambda: runs.verify_pass(path, threads=cores),
-        }
-    )
-    runs.require_damage_is_seen(path)
-    shutil.rmtree(folder)
-    for name in ("verify", "verify, all cores"):
-        bench.own("verify", samples[name])
-    bar, goal = Bound(0.8, at_least=True), Bound(1.0, at_least=True)
-    rows = (
-        ("verify, one thread: speed, xxh128sum's is 1", "verify", bar, None),
-        ("the same without start-up", "verify, inside", bar, None),
-        ("verify, all cores: the same", "verify, all cores", None, goal),
-        ("the same without start-up", "verify, all cores, inside", None, goal),
-    )
-    return [
-        times_faster(what, samples[name], samples["xxh128sum"], bar=bar, goal=goal)
-        for what, name, bar, goal in rows
-    ]
+        return replace(absent, missing=peer.missing)
+    try:
+        samples = bench.run(
+            {
+                f"krelease beside {peer.name}": own,
+                peer.name: lambda: theirs(peer.python),
+            }
+        )
+    except PeerError as error:
+        return replace(absent, missing=error.reason)
+    ours, others = samples.values()
+    label = what.partition(",")[0]
+    own_samples = bench.own(label, ours, peer=others)
+    return times_faster(what, own_samples, others, bar=bar, goal=goal)
 
 
 def measure_help(bench: Bench) -> list[Figure]:
@@ -201,8 +132,8 @@ def memory_figures(bench: Bench) -> list[Figure]:
         Figure(
             f"peak memory: krelease {label}",
             "MiB",
-            (peak.own_nbytes / _MIB,),
-            peer=f"{peak.peer_nbytes / _MIB:.0f} MiB" if peak.peer_nbytes else "",
+            (peak.own_nbytes / MIB,),
+            peer=f"{peak.peer_nbytes / MIB:.0f} MiB" if peak.peer_nbytes else "",
             bar=Bound(450.0),
             goal=Bound(300.0),
         )

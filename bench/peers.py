@@ -53,6 +53,7 @@ class Package:
 
 
 SD_MECHA = Package("sd-mecha", "1.1.8", companions=("torch",), shown=("torch",))
+MERGEKIT = Package("mergekit", "0.1.5", companions=("torch",), shown=("torch",))
 CONVERT_TO_QUANT = Package(
     "convert-to-quant", "1.3.4", companions=("tqdm",), borrows_torch=True
 )
@@ -118,3 +119,8 @@ def xxh128sum() -> tuple[list[str | Path], str]:
         return [program], said.split(" by ")[0]
     name = f"a loop over {versions(sys.executable, 'xxhash')} (no xxh128sum here)"
     return [sys.executable, HERE / "peer_xxh128.py"], name
+
+
+def sha256sum() -> str:
+    """Return what the program that ships with every system calls itself."""
+    return spawn(["sha256sum", "--version"]).stdout.splitlines()[0]

@@ -7,7 +7,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from machine import available_memory, file_system
@@ -31,11 +31,27 @@ FULL_WIDTH_NBYTES = 6_940_000_000
 _FILES_AT_ONCE = 8
 """The four ingredients and, for a moment, the largest outputs and a peer's tensors."""
 
-_FILES_OF_SOURCE = 4
-"""The source, its fp8 variant twice, and once fp16."""
+_FILES_OF_SOURCE = 3
+"""The source and, for a moment, its fp16 and fp8 variants."""
+
+_FILES_OF_MERGE = 5
+"""The four ingredients and the result."""
+
+_FILES_AND_SCRIPT_NBYTES = 19_000_000_000
+"""Of memory, at full width, where the files lie there, too.
+
+The source, its fp8 variant twice, and the tensors that the script has cast: it maps
+the source. The fp16 variant is made at another time. A tenth is to spare.
+"""
 
 _MEMORY_OF_SCRIPT_NBYTES = 14_000_000_000
-"""At full width: what the script holds, some of it shared with the page cache."""
+"""Of memory, at full width, with files on a disk: the script, and pages it maps."""
+
+_IN_MEMORY = {"tmpfs", "ramfs"}
+
+
+class NoRoomError(BenchError):
+    """There is nowhere to put what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +61,17 @@ class Material:
     Attributes:
         folder: It is removed at the end.
         divisor: Of SDXL's widths.
-        only_source: Whether there is only the checkpoint to convert.
         file_system: Where the folder lies, such as "ext4".
     """
 
     folder: Path
     divisor: int
-    only_source: bool = False
     file_system: str = ""
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether what is written goes to a disk."""
+        return self.file_system not in _IN_MEMORY
 
     @property
     def ingredients(self) -> dict[str, Path]:
@@ -115,28 +134,36 @@ def material(divisor: int, *, place: Path | None = None) -> Iterator[Material]:
 
 
 @contextmanager
-def source_on_disk(divisor: int, *, place: Path | None = None) -> Iterator[Material]:
-    """Make only the checkpoint to convert, on a disk, and remove it at the end.
+def source_alone(divisor: int, *, place: Path | None = None) -> Iterator[Material]:
+    """Make only the checkpoint to convert, and remove it at the end.
 
-    At full width, what is measured would not fit into memory beside its files.
+    Args:
+        divisor: Of SDXL's widths.
+        place: Where to work. If None: memory, if what is measured fits there beside
+            its files, else the system's temporary directory.
+
+    Raises:
+        BenchError: There is no room, or the checkpoint cannot be made.
+    """
+    with _made(choose_place_of_source(divisor, place), divisor, [SOURCE]) as made:
+        yield made
+
+
+@contextmanager
+def material_on_disk(divisor: int, *, place: Path | None = None) -> Iterator[Material]:
+    """Make the ingredients where they and their merge fit, and remove them at the end.
 
     Args:
         divisor: Of SDXL's widths.
         place: Where to work; the system's temporary directory if None.
 
     Raises:
-        BenchError: The place will not do, or the checkpoint cannot be made.
+        BenchError: There is no room, or the ingredients cannot be made.
     """
-    files = _FILES_OF_SOURCE * FULL_WIDTH_NBYTES // divisor**2
-    chosen = choose_disk(place or Path(tempfile.gettempdir()), files)
-    memory = _MEMORY_OF_SCRIPT_NBYTES // divisor**2
-    if available_memory() < memory:
-        raise BenchError(
-            f"{memory / 1e9:.0f} GB of memory are needed for the script that is "
-            f"compared, {available_memory() / 1e9:.1f} GB are available"
-        )
-    with _made(chosen, divisor, [SOURCE]) as made:
-        yield replace(made, only_source=True)
+    needed = _FILES_OF_MERGE * FULL_WIDTH_NBYTES // divisor**2
+    chosen = _roomy(place or Path(tempfile.gettempdir()), needed)
+    with _made(chosen, divisor, NAMES) as made:
+        yield made
 
 
 @contextmanager
@@ -164,36 +191,51 @@ def choose_place(needed: int) -> Path:
     """Return memory if `needed` bytes fit there, else `.bench` in the checkout.
 
     Raises:
-        BenchError: They fit in neither.
+        NoRoomError: They fit in neither.
     """
-    if MEMORY.is_dir() and min(_free(MEMORY), available_memory()) >= needed:
+    if MEMORY.is_dir() and _free(MEMORY) >= needed:
         return MEMORY
     CACHE.mkdir(exist_ok=True)
     if _free(CACHE) >= needed:
         return CACHE
-    raise BenchError(
+    raise NoRoomError(
         f"{needed / 1e9:.0f} GB are needed; {MEMORY} and {CACHE} have no room for it: "
         "name a folder with --scratch"
     )
 
 
-def choose_disk(place: Path, needed: int) -> Path:
-    """Return `place` if it lies on a disk and has room for `needed` bytes.
+def choose_place_of_source(divisor: int, place: Path | None) -> Path:
+    """Return where to measure conversions of one checkpoint.
+
+    Args:
+        divisor: Of SDXL's widths.
+        place: The folder that is wished for.
 
     Raises:
-        BenchError: It does not.
+        NoRoomError: It has no room for the files, or the memory none for the script
+            that is compared.
     """
-    if _file_system(place) in {"tmpfs", "ramfs"}:
-        raise BenchError(f"{place} lies in memory: name a folder on a disk, --scratch")
-    return _roomy(place, needed)
+    both = _FILES_AND_SCRIPT_NBYTES // divisor**2
+    if place is None and MEMORY.is_dir() and _free(MEMORY) >= both:
+        return MEMORY
+    chosen = place or Path(tempfile.gettempdir())
+    if _file_system(chosen) in _IN_MEMORY:
+        return _roomy(chosen, both)
+    script = _MEMORY_OF_SCRIPT_NBYTES // divisor**2
+    if available_memory() < script:
+        raise NoRoomError(
+            f"{script / 1e9:.0f} GB of memory are needed for the script that is "
+            f"compared, {available_memory() / 1e9:.1f} GB are available"
+        )
+    return _roomy(chosen, _FILES_OF_SOURCE * FULL_WIDTH_NBYTES // divisor**2)
 
 
 def _roomy(place: Path, needed: int) -> Path:
     if not place.is_dir():
-        raise BenchError(f"{place}: not a folder; name one with --scratch")
+        raise NoRoomError(f"{place}: not a folder; name one with --scratch")
     free = _free(place)
     if free < needed:
-        raise BenchError(
+        raise NoRoomError(
             f"{needed / 1e9:.0f} GB are needed, {place} has {free / 1e9:.0f} GB: name "
             "another folder with --scratch"
         )
@@ -206,4 +248,8 @@ def _file_system(folder: Path) -> str:
 
 
 def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
+    """Return the bytes that can be written; in memory no more than it has to spare."""
+    free = shutil.disk_usage(folder).free
+    if _file_system(folder) in _IN_MEMORY:
+        return min(free, available_memory())
+    return free

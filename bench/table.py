@@ -87,6 +87,11 @@ def share_of_time(
     )
 
 
+def seconds(what: str, own: Sequence[Sample], *, bar: Bound | None = None) -> Figure:
+    """Return our time alone, where there is nothing to compare it with."""
+    return Figure(what, "s", tuple(sample.seconds for sample in own), bar=bar)
+
+
 def _seconds(samples: Sequence[Sample]) -> str:
     return f"{median_seconds(samples):.2f} s"
 
@@ -136,7 +141,7 @@ def _cells(figure: Figure) -> tuple[str, ...]:
 
 
 def _number(figure: Figure, value: float) -> str:
-    return f"{value:.2f}" if figure.unit == "x" else f"{value:.0f}"
+    return f"{value:.2f}" if figure.unit in {"x", "s"} else str(round(value))
 
 
 def _bound(figure: Figure, bound: Bound | None) -> str:

@@ -4,18 +4,24 @@ import json
 import os
 import sys
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scratch
 import torch
 from check_tensors import Checkpoint, e4m3_values, problems, steps_apart, to_e4m3
 from machine import busy_seconds, file_system
-from scratch import CATALOG, derive
-from table import Bound, Figure, document_of, share_of_time, table_lines, times_faster
+from report import FULL, HALF, Machine, notes
+from table import (
+    Bound,
+    Figure,
+    document_of,
+    seconds,
+    share_of_time,
+    table_lines,
+    times_faster,
+)
 from timing import BenchError, Sample, interleave, spawn
 
 
@@ -84,6 +90,17 @@ def test_a_goal_without_a_bar_is_met_or_not() -> None:
 
     assert Figure("verify", "x", (1.5,), goal=goal).verdict == "goal met"
     assert Figure("verify", "x", (0.5,), goal=goal).verdict == "goal not met"
+
+
+def test_a_time_alone_is_told_in_seconds() -> None:
+    figure = seconds("audit", samples(2.25, 1.5, 9), bar=Bound(30))
+
+    assert figure.verdict == "bar met"
+    assert "2.25 s" in table_lines([figure])[2]
+
+
+def test_what_shrinks_a_little_is_not_a_negative_nought() -> None:
+    assert "   0 MiB" in table_lines([Figure("memory", "MiB", (-0.3,))])[2]
 
 
 def test_the_table_is_aligned_and_says_why_something_is_missing() -> None:
@@ -172,112 +189,6 @@ def test_a_reason_is_one_line_of_bearable_length() -> None:
     assert BenchError("a" * 1000 + "b" * 240).reason == "... " + "b" * 240
 
 
-def test_the_definition_differs_from_the_catalogs_in_its_variants_only() -> None:
-    text = CATALOG.read_text(encoding="utf-8")
-
-    derived = tomllib.loads(derive(text, ["fp16"]))
-
-    original = tomllib.loads(text)
-    assert derived["release"].pop("variants") == ["fp16"]
-    assert derived["release"].pop("archives") == []
-    del original["release"]["variants"], original["release"]["archives"]
-    assert derived == original
-
-
-def test_a_definition_of_another_form_is_refused() -> None:
-    with pytest.raises(BenchError, match="not where expected"):
-        derive('[release]\nvariants = [\n "fp16"\n]\n', ["fp16"])
-
-
-def test_the_material_is_removed_when_the_measurement_is_interrupted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scratch, "MEMORY", tmp_path)
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_measurement(tmp_path)
-
-    assert list(tmp_path.iterdir()) == []
-
-
-def interrupted_measurement(place: Path) -> None:
-    with scratch.material(32) as made:
-        assert made.folder.parent == place
-        assert all(path.is_file() for path in made.ingredients.values())
-        raise KeyboardInterrupt
-
-
-def test_the_named_folder_is_used_and_emptied_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scratch, "_file_system", lambda _: "ext4")
-
-    with scratch.source_on_disk(32, place=tmp_path) as made:
-        assert made.folder.parent == tmp_path
-        assert [path.name for path in made.folder.iterdir()] == ["beta7.safetensors"]
-        assert made.only_source
-        assert made.file_system == "ext4"
-
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_full_width_in_memory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scratch, "_file_system", lambda _: "tmpfs")
-
-    with pytest.raises(BenchError, match="lies in memory"):
-        scratch.choose_disk(tmp_path, 1)
-
-
-def test_full_width_without_memory_for_the_script_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scratch, "_file_system", lambda _: "ext4")
-    monkeypatch.setattr(scratch, "available_memory", lambda: 999)
-
-    with (
-        pytest.raises(BenchError, match="GB of memory are needed"),
-        scratch.source_on_disk(32, place=tmp_path),
-    ):
-        pytest.fail("measured without memory")
-
-
-@pytest.mark.parametrize(
-    ("name", "needed", "message"),
-    [("", 1 << 60, "name another folder"), ("absent", 1, "not a folder")],
-)
-def test_a_named_folder_that_will_not_do_is_refused(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    needed: int,
-    message: str,
-) -> None:
-    monkeypatch.setattr(scratch, "_file_system", lambda _: "ext4")
-
-    with pytest.raises(BenchError, match=message):
-        scratch.choose_disk(tmp_path / name, needed)
-
-
-def test_without_room_in_memory_the_checkout_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scratch, "CACHE", tmp_path / ".bench")
-    monkeypatch.setattr(scratch, "available_memory", lambda: 999)
-
-    assert scratch.choose_place(1000) == tmp_path / ".bench"
-
-
-def test_without_room_anywhere_nothing_is_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scratch, "CACHE", tmp_path)
-
-    with pytest.raises(BenchError, match="have no room"):
-        scratch.choose_place(1 << 60)
-
-
 def test_a_folders_file_system_is_that_of_the_nearest_and_latest_mount() -> None:
     mounts = (
         "/dev/a / ext4 rw 0 0\n"
@@ -325,8 +236,8 @@ def test_what_krelease_built_passes_the_check_exactly(
     fp16 = Checkpoint(release_folder / f"{stem}-fp16.safetensors")
     fp8 = Checkpoint(release_folder / f"{stem}-fp8.safetensors")
 
-    assert problems(fp16, "fp16", sources, tolerance=0) == []
-    assert problems(fp8, "fp8", sources, tolerance=0) == []
+    assert problems(fp16, "fp16", sources, tolerance=0, recipe="rev2") == []
+    assert problems(fp8, "fp8", sources, tolerance=0, recipe="rev2") == []
 
 
 def test_the_check_sees_another_recipe_and_another_variant(
@@ -338,5 +249,38 @@ def test_the_check_sees_another_recipe_and_another_variant(
     sources = {name: Checkpoint(path) for name, path in ingredients.items()}
     fp16 = Checkpoint(release_folder / "kohaku-xl-gamma-rev2-fp16.safetensors")
 
-    assert len(problems(fp16, "fp16", swapped, tolerance=2)) == 9
-    assert len(problems(fp16, "fp8", sources, tolerance=0)) == 5
+    assert len(problems(fp16, "fp16", swapped, tolerance=2, recipe="rev2")) == 9
+    assert len(problems(fp16, "fp16", sources, tolerance=0, recipe="gamma")) == 5
+    assert len(problems(fp16, "fp8", sources, tolerance=0, recipe="rev2")) == 5
+
+
+def machine(divisor: int, *, is_on_disk: bool) -> Machine:
+    return Machine(
+        cores=2,
+        processor="Z80",
+        other_cores=0.25,
+        place="/mnt",
+        file_system="ext4",
+        is_on_disk=is_on_disk,
+        divisor=divisor,
+        n_checkpoints=4,
+        checkpoint_nbytes=1_740_000_000,
+        rounds=3,
+        own="krelease 1",
+        peers="others 2",
+    )
+
+
+def test_the_header_says_what_the_figures_hold_for() -> None:
+    assert machine(HALF, is_on_disk=True).lines()[1] == (
+        "4 x 1.74 GB, fp16, half width of SDXL, in /mnt (ext4)"
+    )
+    assert "1/16 of the width" in machine(16, is_on_disk=True).lines()[1]
+
+
+def test_notes_speak_of_what_was_measured_and_of_what_was_left_out() -> None:
+    assert "sd-mecha" in notes(HALF, on_disk=False)
+    assert "sd-mecha" not in notes(FULL, on_disk=False)
+    assert "left to the table at half width" in notes(FULL, on_disk=False)
+    assert "and sync" not in notes(HALF, on_disk=False)
+    assert "and sync" in notes(FULL, on_disk=True)

@@ -1,7 +1,6 @@
 """The benchmark's conversions, on checkpoints too small to measure anything."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import cast_pass
@@ -13,10 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 from check_tensors import Checkpoint, problems
-from measures import Bench, memory_figures
-from peers import SD_CPP, Package, Peer, prepare
-from scratch import Material, make_stand_ins
-from table import table_lines
+from measures import Bench
+from peers import Package, prepare
+from scratch import make_stand_ins
 from timing import BenchError, PeerError, Sample
 
 from release.numeric.cast import TORCH_DTYPES, round_to
@@ -43,23 +41,6 @@ def own_source(source: Path, tmp_path: Path) -> Path:
     path = tmp_path / "beta7.safetensors"
     path.symlink_to(source)
     return path
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    """One run of everything, and stable-diffusion.cpp that does nothing."""
-    there = {SD_CPP.name: Peer(SD_CPP.name, Path("python"))}
-    return Bench(
-        Material(tmp_path, 32), there, rounds=1, warm_ups=0, note=lambda _: None
-    )
-
-
-def one_run() -> Sample:
-    return Sample(1.0, peak_nbytes=3 << 20)
-
-
-def four_runs(_: Path) -> Sample:
-    return Sample(4.0, peak_nbytes=5 << 20)
 
 
 def test_the_script_and_krelease_give_the_same_tensors(
@@ -97,8 +78,8 @@ def test_the_scaled_variant_stands_for_its_source(
     scaled = Checkpoint(convert_runs.result_of(converted, "fp8-scaled"))
     sources = {"source": Checkpoint(source)}
 
-    assert problems(scaled, "fp8-scaled", sources, tolerance=1) == []
-    assert len(problems(scaled, "fp8", sources, tolerance=1)) == 1 + 2
+    assert problems(scaled, "fp8-scaled", sources, tolerance=1, recipe="source") == []
+    assert len(problems(scaled, "fp8", sources, tolerance=1, recipe="source")) == 1 + 2
 
 
 def test_a_scale_that_is_wrong_is_seen(
@@ -117,6 +98,7 @@ def test_a_scale_that_is_wrong_is_seen(
         "fp8-scaled",
         {"source": Checkpoint(source)},
         tolerance=1,
+        recipe="source",
     )
 
     assert len(found) == 1
@@ -138,11 +120,22 @@ def test_what_stable_diffusion_cpp_keeps_in_fp32_is_expected(
 
     assert (
         problems(
-            Checkpoint(tmp_path / "ggml.safetensors"), "ggml-f16", sources, tolerance=0
+            Checkpoint(tmp_path / "ggml.safetensors"),
+            "ggml-f16",
+            sources,
+            tolerance=0,
+            recipe="source",
         )
         == []
     )
-    assert len(problems(Checkpoint(source), "ggml-f16", sources, tolerance=0)) == 2
+    assert (
+        len(
+            problems(
+                Checkpoint(source), "ggml-f16", sources, tolerance=0, recipe="source"
+            )
+        )
+        == 2
+    )
 
 
 def test_the_checks_fp8_values_are_torchs(tmp_path: Path) -> None:
@@ -176,52 +169,12 @@ def test_casts_that_disagree_are_no_measurement(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cast(way: str, *_: str) -> Sample:
-        return replace(one_run(), stdout=way)
+        return Sample(1.0, peak_nbytes=1, stdout=way)
 
     monkeypatch.setattr(convert_runs, "cast", cast)
 
     with pytest.raises(BenchError, match="another one"):
         conversions.measure_casts(bench)
-
-
-def test_krelease_is_compared_with_a_peer_that_is_there(bench: Bench) -> None:
-    figure = conversions.beside(
-        bench, "convert, times", SD_CPP, own=one_run, theirs=four_runs
-    )
-
-    assert figure.values == (4.0,)
-    assert [(each.own, each.peer) for each in memory_figures(bench)] == [("", "5 MiB")]
-
-
-def test_a_peer_that_is_missing_is_one_line_of_the_table(bench: Bench) -> None:
-    bench.peers = {
-        SD_CPP.name: Peer(SD_CPP.name, Path("python"), missing="no compiler")
-    }
-
-    figure = conversions.beside(
-        bench, "convert, times", SD_CPP, own=one_run, theirs=four_runs
-    )
-
-    assert table_lines([figure])[-1] == "convert, times: not measured: no compiler"
-
-
-def test_a_peer_that_fails_does_not_stop_the_rest(bench: Bench) -> None:
-    def fails(_: Path) -> Sample:
-        raise PeerError("its result is wrong")
-
-    figure = conversions.beside(
-        bench, "convert, times", SD_CPP, own=one_run, theirs=fails
-    )
-
-    assert figure.missing == "its result is wrong"
-
-
-def test_krelease_that_fails_beside_a_peer_does_stop(bench: Bench) -> None:
-    def fails() -> Sample:
-        raise BenchError("krelease: exit code 1")
-
-    with pytest.raises(BenchError, match="exit code 1"):
-        conversions.beside(bench, "convert", SD_CPP, own=fails, theirs=four_runs)
 
 
 def test_a_peer_whose_program_fails_is_told_from_krelease(own_source: Path) -> None:

@@ -14,7 +14,7 @@ def verify(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...",
+            metavar="PATH",
             help="Checkpoints, release folders, folders of checkpoints, .zip files.",
         ),
     ],

@@ -13,7 +13,7 @@ from release.formats.folder_layout import list_folder
 from release.formats.input import InputFile
 from release.formats.limits import FOLDER_ENTRIES_MAX
 from release.formats.sharded import is_index_name, is_shard_name, shard_paths
-from release.manifest import MANIFEST_NAME
+from release.metadata import MANIFEST_NAME
 from release.verify.compare import claims_by_name
 
 SUFFIX: Final = ".safetensors"

@@ -24,7 +24,6 @@ from release.audit.states import (
     agrees_with_declared,
     is_nearly_declared,
     names_of,
-    states_of,
     tally_of,
 )
 from release.audit.verdict import Verdict
@@ -39,14 +38,18 @@ _PROBED: Final = 200
 """Tensors beside a finding that are looked at again."""
 
 
-def judge(question: Question, evidence: Evidence) -> tuple[States, list[Finding]]:
-    """Return the tensors by state, and all findings, most tensors first."""
-    columns = evidence.samples.columns
-    states = states_of(evidence.sampled, evidence.counts, columns)
+def judge(question: Question, evidence: Evidence, states: States) -> list[Finding]:
+    """Return all findings, those of most tensors first.
+
+    Args:
+        question: What the file should be.
+        evidence: What is known of its tensors.
+        states: The same tensors by state.
+    """
     judge_ = _Judge(question, evidence)
     findings = [*judge_.of_failing(states), *judge_.of_open(states)]
     findings += judge_.of_passing(states, is_rest=bool(findings))
-    return states, sorted(findings, key=lambda each: -len(each.tensors))
+    return sorted(findings, key=lambda each: -len(each.tensors))
 
 
 class _Judge:
@@ -88,6 +91,13 @@ class _Judge:
         if self._question.recipe is None:
             yield from self._solved(rest)
             return
+        made = [each for each in states.open if each.task.job.methods]
+        if made:
+            yield self._finding(
+                Verdict.UNIDENTIFIABLE,
+                made,
+                "made by a method beyond sums, which only a whole audit compares",
+            )
         missing = set(self._question.missing)
         lacking = [each for each in rest if missing & {*(each.task.declared or {})}]
         yield from partial_findings(

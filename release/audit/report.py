@@ -113,7 +113,8 @@ class AuditReport:
     @property
     def follows(self) -> bool:
         """Whether the file follows the recipe, as far as was looked."""
-        return all(finding.verdict.follows for finding in self.findings)
+        known = [finding.verdict.follows for finding in self.findings]
+        return bool(known) and all(known)
 
     @property
     def leading(self) -> Finding | None:

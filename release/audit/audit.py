@@ -215,10 +215,11 @@ def _digests(layout: Layout, found: Mapping[str, Rechecked]) -> dict[str, str]:
 
 
 def _verdict(findings: Sequence[Finding]) -> Verdict:
-    """Return the verdict of the finding that concerns most tensors, bad ones first."""
+    """Return the verdict of the finding of most tensors, grave ones first."""
     bad = [each for each in findings if not each.verdict.follows]
     if bad:
-        return max(bad, key=lambda each: len(each.tensors)).verdict
+        grave = [each for each in bad if each.verdict.is_grave] or bad
+        return max(grave, key=lambda each: len(each.tensors)).verdict
     known = [each.verdict for each in findings]
     order = (Verdict.ROUNDING_ORDER, Verdict.EXACT, Verdict.FITTED)
     return next((each for each in order if each in known), Verdict.UNIDENTIFIABLE)

@@ -61,7 +61,8 @@ def gamma(x: Mapping[str, np.ndarray], w: float) -> np.ndarray:
     rest = 1 - Fraction(str(w))
     row = (-rest, Fraction(1), rest / 4, rest * 3 / 4)
     terms = [
-        float(c) * x[name].astype(np.float64) for c, name in zip(row, NAMES, strict=True)
+        float(value) * x[name].astype(np.float64)
+        for value, name in zip(row, NAMES, strict=True)
     ]
     return (terms[0] + terms[1] + terms[2] + terms[3]).astype(np.float16)
 

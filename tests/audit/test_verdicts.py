@@ -175,7 +175,7 @@ def test_arithmetic_in_float16_is_recognised(audit, merged):
 
     finding = found.finding("other-arithmetic")
     assert "every operation was rounded" in finding["detail"]
-    assert finding["places"] == "everywhere"
+    assert len(finding["tensors"]) > 1900
 
 
 @pytest.mark.parametrize("options", [(), ("--sample",)])

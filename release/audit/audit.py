@@ -1,6 +1,7 @@
 """The audit: headers, copied tensors, samples, re-execution, judgement."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from release.audit.places import Places
 from release.audit.question import Evidence, Question
 from release.audit.report import AuditReport, Extent, Finding
 from release.audit.samples import Sampled, Samples, Task
-from release.audit.states import States, tally_of
+from release.audit.states import States, states_of, tally_of
 from release.audit.tasks import Layout, groups_of, lay_out_audit
 from release.audit.verdict import Verdict
 from release.convert.source import SourceOptions, open_source
@@ -21,7 +22,7 @@ from release.engine.plan import Ingredient
 from release.engine.recheck import Rechecked, compared, recheck
 from release.formats.tensor import TensorEntry
 from release.numeric.dtype import Dtype
-from release.progress import Progress
+from release.progress import Advance, Progress
 from release.recipe.fold import fold
 from release.recipe.rows import FoldedRecipe
 from release.recipe.text import Origin, recipe_of_expression
@@ -82,14 +83,12 @@ def audit(
     found: dict[str, Rechecked] = {}
     if not options.sample and question.recipe is not None:
         found = _recheck(subject, layout, options, progress)
-    evidence = Evidence(
-        sampled,
-        found,
-        Samples(inputs, layout.columns, lambda _: None),
-        Places(groups_of(layout.tasks)),
-        options.threads,
-    )
-    states, findings = judge(question, evidence)
+    places = Places(groups_of(layout.tasks))
+    states = states_of(sampled, found, layout.columns)
+    with _explaining(states, progress) as advance:
+        samples = Samples(inputs, layout.columns, advance)
+        evidence = Evidence(sampled, found, samples, places, options.threads)
+        findings = judge(question, evidence, states)
     copied, equal = compare_copied(
         subject,
         layout.ingredients,
@@ -109,8 +108,7 @@ def audit(
         notes=(
             *layout.notes,
             *ingredient_notes(layout, options.claimed, _digests(layout, found)),
-            *blind_spots(sampled, evidence.places, layout.columns),
-            *_method_notes(states, question),
+            *blind_spots(sampled, places, layout.columns),
         ),
         missing=question.missing,
     )
@@ -145,6 +143,14 @@ def audit_built(
     with open_source(path, SourceOptions()) as source:
         subject = Ingredient(source.stem, source.checkpoint, source.layout)
         return audit(subject, question, named, options, progress=progress)
+
+
+def _explaining(states: States, progress: Progress) -> AbstractContextManager[Advance]:
+    """Return a stage for a second look at what does not follow the recipe."""
+    tasks = [each.task for each in (*states.failing, *states.open)]
+    if not tasks:
+        return nullcontext(lambda _: None)
+    return progress.stage("explain", _sample_nbytes(tasks))
 
 
 def _sample_nbytes(tasks: Sequence[Task]) -> int:
@@ -209,10 +215,11 @@ def _digests(layout: Layout, found: Mapping[str, Rechecked]) -> dict[str, str]:
 
 
 def _verdict(findings: Sequence[Finding]) -> Verdict:
-    """Return the verdict of the finding that concerns most tensors, bad ones first."""
+    """Return the verdict of the finding of most tensors, grave ones first."""
     bad = [each for each in findings if not each.verdict.follows]
     if bad:
-        return max(bad, key=lambda each: len(each.tensors)).verdict
+        grave = [each for each in bad if each.verdict.is_grave] or bad
+        return max(grave, key=lambda each: len(each.tensors)).verdict
     known = [each.verdict for each in findings]
     order = (Verdict.ROUNDING_ORDER, Verdict.EXACT, Verdict.FITTED)
     return next((each for each in order if each in known), Verdict.UNIDENTIFIABLE)
@@ -242,15 +249,3 @@ def _extent(
         n_equal_values=n_values + sum(tally.n_equal for tally in known),
         n_near_values=sum(tally.n_near for tally in known),
     )
-
-
-def _method_notes(states: States, question: Question) -> list[str]:
-    methods = [each for each in states.open if each.task.job.methods]
-    if question.recipe is None or not methods:
-        return []
-    return [
-        (
-            f"{len(methods):,} tensors are made by a method beyond sums: only an audit"
-            " without --sample compares them"
-        )
-    ]

@@ -18,6 +18,7 @@ from release.audit.rewrite import (
 from release.audit.samples import Sampled, Samples, Task, Values
 from release.audit.verdict import Verdict
 from release.errors import RecipeError
+from release.numeric.grid import grid_of
 from release.recipe.conventions import CONVENTIONS
 from release.recipe.fold import fold
 from release.recipe.rows import FoldedRecipe, Row
@@ -195,7 +196,11 @@ class _Probe:
         columns = self._samples.columns
         if any(name not in columns.names for name in row):
             return False
-        return values.tally(values.sum(row, columns)).follows(task.dtype)
+        total = values.sum(row, columns)
+        if values.tally(total).follows(task.dtype):
+            return True
+        rounded = grid_of(task.file_dtype).round(total)
+        return task.may_be_cast and values.tally(rounded).is_equal
 
     def _read(self, task: Task) -> Values:
         if task.name not in self._values:

@@ -94,7 +94,7 @@ class AuditReport:
         path: What was audited.
         recipe: Where the recipe comes from, for people; "" if there is none.
         recipe_sha256: Its identity, "" if there is none.
-        verdict: The gravest of the findings that concern most tensors.
+        verdict: That of the finding that concerns most tensors, grave ones first.
         extent: How much was looked at.
         findings: What was found, most tensors first; one `EXACT` at most.
         notes: What else is to know, one line each.
@@ -113,7 +113,8 @@ class AuditReport:
     @property
     def follows(self) -> bool:
         """Whether the file follows the recipe, as far as was looked."""
-        return all(finding.verdict.follows for finding in self.findings)
+        known = [finding.verdict.follows for finding in self.findings]
+        return bool(known) and all(known)
 
     @property
     def leading(self) -> Finding | None:

@@ -7,8 +7,7 @@ import numpy as np
 
 from release.audit.arithmetic import ARITHMETICS, Arithmetic, Calculator
 from release.audit.question import Question
-from release.audit.samples import Sampled, Samples, Task
-from release.numeric.dtype import Dtype
+from release.audit.samples import Sampled, Samples
 from release.numeric.grid import grid_of
 
 _MATCH_MIN: Final = 0.98
@@ -33,7 +32,7 @@ def best_arithmetic(
     n_equal, n = [0] * len(ARITHMETICS), 0
     for each in pile[:: -(-len(pile) // _TRIED)]:
         task, values = each.task, samples.read(each.task)
-        calculator = Calculator(text, recipe.convention, grid_of(_file_dtype(task)))
+        calculator = Calculator(text, recipe.convention, grid_of(task.file_dtype))
         models = dict(zip(samples.columns.names, values.x, strict=True))
         for name in text.ingredients.keys() - models.keys():
             models[name] = np.zeros(values.stored.size)
@@ -44,9 +43,3 @@ def best_arithmetic(
     best = int(np.argmax(n_equal))
     share = n_equal[best] / max(1, n)
     return (ARITHMETICS[best] if share >= _MATCH_MIN else None), share
-
-
-def _file_dtype(task: Task) -> Dtype:
-    """Return what files in between were stored as: the dtype of the ingredients."""
-    found = task.job.operands[0].entry.dtype
-    return Dtype.F16 if found.is_fp8 else found

@@ -57,6 +57,17 @@ class Task:
         """What the file stores it as."""
         return self.operand.entry.dtype
 
+    @property
+    def file_dtype(self) -> Dtype:
+        """What files in between were stored as: the dtype of the ingredients."""
+        found = self.job.operands[0].entry.dtype
+        return Dtype.F16 if found.is_fp8 else found
+
+    @property
+    def may_be_cast(self) -> bool:
+        """Whether the file may have been made from one of a finer dtype."""
+        return (self.dtype.mantissa_bits or 0) < (self.file_dtype.mantissa_bits or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Values:
@@ -156,6 +167,8 @@ class Sampled:
     Attributes:
         task: The tensor.
         tally: Against the declared row; None without one.
+        cast: The same if the row was rounded to a finer dtype first, as when a variant
+            is made from a file; None where that makes no difference.
         moments: For fits; None where a value is not finite or an ingredient lacks the
             tensor.
         is_zero: Whether all the file's values are 0.
@@ -164,6 +177,7 @@ class Sampled:
 
     task: Task
     tally: Tally | None
+    cast: Tally | None
     moments: Moments | None
     is_zero: bool
     is_finite: bool
@@ -220,9 +234,12 @@ class Samples:
     def _look(self, task: Task) -> Sampled:
         values, columns = self.read(task), self.columns
         is_finite = bool(np.isfinite(values.stored).all())
-        tally = None
+        tally = cast = None
         if task.row is not None and is_finite:
-            tally = values.tally(values.sum(task.row, columns))
+            total = values.sum(task.row, columns)
+            tally = values.tally(total)
+            if task.may_be_cast and not tally.is_equal:
+                cast = values.tally(grid_of(task.file_dtype).round(total))
         held = {operand.ingredient for operand in task.job.operands}
         lacks = any(
             at not in held and name not in columns.loras
@@ -240,7 +257,7 @@ class Samples:
             if usable and values.stored.size
             else None
         )
-        return Sampled(task, tally, moments, not values.stored.any(), is_finite)
+        return Sampled(task, tally, cast, moments, not values.stored.any(), is_finite)
 
     def _sampler(self) -> Sampler:
         if not hasattr(self._local, "sampler"):

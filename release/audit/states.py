@@ -23,12 +23,15 @@ class States:
     Attributes:
         equal: All compared values are equal.
         near: The others are neighbours of what they should be, few enough.
+        cast: All values of the sample are equal if the sum is rounded to the dtype of
+            the ingredients first.
         failing: Values differ.
         open: Nothing is declared that could be compared.
     """
 
     equal: list[Sampled] = field(default_factory=list)
     near: list[Sampled] = field(default_factory=list)
+    cast: list[Sampled] = field(default_factory=list)
     failing: list[Sampled] = field(default_factory=list)
     open: list[Sampled] = field(default_factory=list)
 
@@ -63,6 +66,8 @@ def states_of(
             (states.failing if is_bad else states.open).append(each)
         elif tally.is_equal:
             states.equal.append(each)
+        elif each.cast is not None and each.cast.is_equal:
+            states.cast.append(each)
         elif tally.is_near and _is_rare(tally, each):
             states.near.append(each)
         else:

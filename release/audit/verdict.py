@@ -110,6 +110,17 @@ class Verdict(Enum):
         """One plain sentence for people."""
 
     @property
+    def is_grave(self) -> bool:
+        """Whether something else than the recipe was done, roundings aside."""
+        mild = {
+            Verdict.PARTIAL,
+            Verdict.UNIDENTIFIABLE,
+            Verdict.INTERMEDIATE,
+            Verdict.ARITHMETIC,
+        }
+        return not self.follows and self not in mild
+
+    @property
     def follows(self) -> bool:
         """Whether the recipe was followed, or no recipe was asked about."""
         return self in {Verdict.EXACT, Verdict.ROUNDING_ORDER, Verdict.FITTED}

@@ -1,6 +1,7 @@
 """Linting a repository of a Hub: sizes, digests and headers, and no weights."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from huggingface_hub import CommitOperationAdd
 from safetensors.numpy import save_file
 
 from release.errors import CardError, HubError, UsageError
-from release.hub.client import connect
+from release.hub.client import HubConnection, connect
 from release.hub.rehearsal import RehearsalHub
 from release.licences.known import licence_text
 from release.lint.repo import read_repo
@@ -82,7 +83,30 @@ def test_true_card_is_clean(connection, put):
     assert rules(connection) == []
 
 
-def test_only_the_beginning_of_the_weights_is_fetched(connection, put, hub):
+@pytest.fixture
+def received(monkeypatch):
+    """Count the bytes that are taken from the Hub's answers."""
+    counts: list[int] = []
+    original = HubConnection.stream
+
+    @contextmanager
+    def counted(self, address, *, start):
+        with original(self, address, start=start) as response:
+            chunks = response.iter_bytes
+
+            def count():
+                for chunk in chunks():
+                    counts.append(len(chunk))
+                    yield chunk
+
+            monkeypatch.setattr(response, "iter_bytes", count)
+            yield response
+
+    monkeypatch.setattr(HubConnection, "stream", counted)
+    return counts
+
+
+def test_only_the_beginning_of_the_weights_is_fetched(connection, put, received):
     put(CARD)
 
     subject = read_repo(connection, REPO)
@@ -92,6 +116,7 @@ def test_only_the_beginning_of_the_weights_is_fetched(connection, put, hub):
     assert weights
     assert weights.dtypes == {"F16": 8_000_000}
     assert subject.files["m.safetensors"].nbytes > 8_000_000
+    assert 0 < sum(received) < 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ BREAKS: dict[str, list[Change]] = {
     "KR401": [
         put("1024x1024, 832", "512x512, 832"),
         put("832x1216", "830x1216"),
+        put("832x1216", "832x1210"),
         put("    guidance_scale: 5\n", "    guidance_scale: 5\n    width: 512\n"
             "    height: 512\n"),
     ],

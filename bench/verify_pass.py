@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import release.claims.manifest
+import release.verify.facts  # noqa: F401  # what verify loads when it needs it
 from release.progress import NoProgress
 from release.verify.verify import verify
 

@@ -11,7 +11,8 @@ from release.folder import archive_name
 from release.formats.open import open_safetensors
 from release.formats.tensor import tensor_set
 from release.ingredients import Located
-from release.manifest import CARD_NAME, MANIFEST_NAME, Manifest, read_manifest
+from release.manifest import CARD_NAME, Manifest, read_manifest
+from release.metadata import MANIFEST_NAME
 from release.progress import Progress
 from release.verify.tensors import tensor_digests
 from release.verify.verify import verify

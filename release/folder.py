@@ -25,16 +25,14 @@ from release.ingredients import Located
 from release.manifest import (
     CARD_NAME,
     LICENCE_NAME,
-    MANIFEST_NAME,
     SCHEMA,
-    SHA256_SUMS_NAME,
-    XXH128_SUMS_NAME,
     CheckpointRecord,
     FileRecord,
     IngredientRecord,
     Manifest,
     RecipeRecord,
 )
+from release.metadata import MANIFEST_NAME, SHA256_SUMS_NAME, XXH128_SUMS_NAME
 from release.progress import Progress
 from release.records import checkpoint_record, count_dtypes, file_record
 from release.variants.preset import find_preset

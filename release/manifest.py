@@ -14,17 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from release.errors import IntegrityError, visible
 from release.formats.input import InputFile
 
-MANIFEST_NAME: Final = "manifest.json"
 CARD_NAME: Final = "README.md"
 LICENCE_NAME: Final = "LICENSE"
-XXH128_SUMS_NAME: Final = "XXH128SUMS"
-SHA256_SUMS_NAME: Final = "SHA256SUMS"
 SCHEMA: Final = "krelease.manifest/1"
 CONVERSION_SCHEMA: Final = "krelease.conversion/1"
-RECORD_NAME: Final = "krelease.json"
-"""The record of a conversion inside a converted folder."""
-RECORD_SUFFIX: Final = f".{RECORD_NAME}"
-"""What follows a checkpoint's stem in the name of the record beside it."""
 MAX_MANIFEST_NBYTES: Final = 64 * 1024 * 1024
 MAX_MANIFEST_FILES: Final = 10_000
 """Files of one release; a manifest that names more was made to keep somebody busy."""

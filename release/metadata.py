@@ -1,4 +1,4 @@
-"""Names of the metadata that krelease writes into a header and reads back."""
+"""Names that krelease writes and reads back: keys in a header, files beside it."""
 
 from typing import Final
 
@@ -24,3 +24,14 @@ STAND_IN_TEXT: Final = "random values"
 
 PER_FILE_KEYS: Final = frozenset({DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY})
 """What each of several files says of itself alone."""
+
+MANIFEST_NAME: Final = "manifest.json"
+"""The manifest of a release, in its folder."""
+XXH128_SUMS_NAME: Final = "XXH128SUMS"
+"""What `xxh128sum -c` reads."""
+SHA256_SUMS_NAME: Final = "SHA256SUMS"
+"""What `sha256sum -c` reads."""
+RECORD_NAME: Final = "krelease.json"
+"""The record of a conversion inside a converted folder."""
+RECORD_SUFFIX: Final = f".{RECORD_NAME}"
+"""What follows a checkpoint's stem in the name of the record beside it."""

@@ -15,7 +15,8 @@ from release.hub.plan import account_name
 from release.hub.remote import ReleaseFile
 from release.hub.staged_release import PublishResult, publish_release
 from release.ingredients import Located, check_digests
-from release.manifest import MANIFEST_NAME, Manifest
+from release.manifest import Manifest
+from release.metadata import MANIFEST_NAME
 from release.numeric.digest import sha256
 from release.progress import Advance, Progress
 

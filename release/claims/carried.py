@@ -13,8 +13,11 @@ from release.metadata import (
     TENSOR_SET_KEY,
     VARIANT_KEY,
 )
+from release.numeric.digest import sha256
 
 _SOURCE: Final = Source("header", "the digests in its own header")
+_OF_NOTHING: Final = sha256(b"")
+"""What faulty programs write; it says nothing about the data."""
 _HEX_32: Final = re.compile(r"[0-9a-f]{32}")
 _DATA: Final = re.compile(r"0x([0-9a-f]{64})")
 
@@ -22,22 +25,33 @@ _DATA: Final = re.compile(r"0x([0-9a-f]{64})")
 def read_carried_claim(header: Header) -> Claim | None:
     """Return what a header says about its own file, None where it says nothing usable.
 
-    The digests lie in the order of the sorted tensor names, so they mean nothing once
-    there are more or fewer tensors.
+    The digests of tensors lie in the order of their sorted names, so they mean nothing
+    once there are more or fewer. A header of another program may still have the SHA-256
+    of the data, by ModelSpec: the claim then has no tensors.
 
     Args:
         header: Of the file; of one that was cut, too.
     """
     digests = _digests(header)
-    if digests is None:
-        return None
     metadata = header.metadata
-    data = _DATA.fullmatch(metadata.get(DATA_SHA256_KEY, ""))
+    data = _DATA.fullmatch(metadata.get(DATA_SHA256_KEY, "").lower())
+    data_sha256 = data[1] if data and data[1] != _OF_NOTHING else None
+    if digests is None:
+        return (
+            None
+            if data_sha256 is None
+            else Claim(
+                _SOURCE,
+                data_sha256=data_sha256,
+                variant=_shown(header, VARIANT_KEY),
+                release=_shown(header, RELEASE_KEY),
+            )
+        )
     tensor_set = metadata.get(TENSOR_SET_KEY, "")
     return Claim(
         _SOURCE,
         nbytes=header.nbytes + max(each.end for each in header.tensors),
-        data_sha256=data[1] if data else None,
+        data_sha256=data_sha256,
         tensor_set_xxh3_128=tensor_set if _HEX_32.fullmatch(tensor_set) else None,
         tensors=tuple(
             TensorClaim(

@@ -17,6 +17,7 @@ Kind = Literal[
     "hub",
     "autov2",
     "sha256",
+    "archive",
 ]
 
 _NAMED: Final = "it is worth as much as the place that you have it from"
@@ -33,6 +34,7 @@ _TRUST: Final[Mapping[Kind, str]] = {
     "hub": "it is worth as much as the Hub and the connection to it",
     "autov2": "40 bits tell apart what people meant to be different, nothing more",
     "sha256": _NAMED,
+    "archive": "it lies in the file itself and proves nothing about who made it",
 }
 
 

@@ -9,17 +9,14 @@ from release.claims.carried import read_carried_claim
 from release.claims.claim import Claim, Kind, Source, source_of_file
 from release.claims.sums import read_sums_claims
 from release.formats.header import Header
-from release.manifest import (
+from release.metadata import (
     MANIFEST_NAME,
     RECORD_NAME,
     RECORD_SUFFIX,
-    SCHEMA,
     SHA256_SUMS_NAME,
     XXH128_SUMS_NAME,
-    read_manifest_text,
 )
 
-_MANIFEST_MARK: Final = f'"{SCHEMA.rpartition("/")[0]}/'.encode()
 _SHARD_NUMBER: Final = re.compile(r"-\d{5}-of-\d{5}$")
 
 Reader = Callable[[Path, Source], tuple[Claim, ...]]
@@ -75,8 +72,12 @@ def folder_claims(folder: Path) -> tuple[Claim, ...]:
     """Return what a folder's manifest and sums say; see `claims_beside`."""
     found: list[Claim] = []
     manifest = folder / MANIFEST_NAME
-    if is_plain_file(manifest) and _MANIFEST_MARK in read_manifest_text(manifest):
-        found += _read_manifest(manifest, source_of_file("manifest beside", manifest))
+    if is_plain_file(manifest):
+        from release.claims.manifest import is_of_krelease  # pydantic
+
+        if is_of_krelease(manifest):
+            source = source_of_file("manifest beside", manifest)
+            found += _read_manifest(manifest, source)
     for name in (SHA256_SUMS_NAME, XXH128_SUMS_NAME):
         if is_plain_file(folder / name):
             source = source_of_file("sums beside", folder / name)

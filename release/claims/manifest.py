@@ -12,6 +12,7 @@ from release.formats.paths import safe_relative_paths
 from release.manifest import (
     CONVERSION_SCHEMA,
     MAX_MANIFEST_FILES,
+    SCHEMA,
     CheckpointRecord,
     FileRecord,
     MeasuredRecord,
@@ -23,6 +24,7 @@ from release.manifest import (
 from release.numeric.digest import CHUNK_NBYTES
 
 _CHUNK_DIGITS: Final = 16
+_MANIFEST_MARK: Final = f'"{SCHEMA.rpartition("/")[0]}/'.encode()
 _CONVERSION_MARK: Final = f'"{CONVERSION_SCHEMA.rpartition("/")[0]}/'.encode()
 
 
@@ -35,6 +37,16 @@ class _Conversion(BaseModel):
     files: Annotated[
         tuple[WrittenRecord, ...], Field(strict=False, max_length=MAX_MANIFEST_FILES)
     ]
+
+
+def is_of_krelease(path: Path) -> bool:
+    """Return whether a file looks like a manifest of krelease, of any version.
+
+    Raises:
+        InputError: It is no regular file, or cannot be read.
+        IntegrityError: `manifest-too-large`.
+    """
+    return _MANIFEST_MARK in read_manifest_text(path)
 
 
 def read_manifest_claims(path: Path, source: Source) -> tuple[Claim, ...]:

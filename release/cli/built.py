@@ -52,7 +52,7 @@ def build_text(manifest: "Manifest", folder: Path) -> list[str]:
 
 def build_paths(manifest: "Manifest", folder: Path) -> list[str]:
     """Return the paths of all files, for `--quiet`."""
-    from release.manifest import MANIFEST_NAME
+    from release.metadata import MANIFEST_NAME
 
     names = [record.name for record in manifest.checkpoints]
     names += [*(record.name for record in manifest.files), MANIFEST_NAME]

@@ -45,6 +45,7 @@ def _file(file: "FileVerdict") -> dict[str, object]:
         "trust": reached.sentence if reached else None,
         "damage": _damage(file.damage) if file.damage else None,
         "whole": asdict(file.whole) if file.whole else None,
+        "findings": [asdict(each) for each in file.findings],
         "error": file.error.code if file.error else None,
     }
 
@@ -75,6 +76,7 @@ def text(report: "VerifyReport") -> list[str]:
     lines: list[str] = []
     for row, file in zip(_rows(report), report.files, strict=True):
         lines += [row, *(f"  {line}" for line in _where(file))]
+        lines += [f"  {each.severity}: {each.text}" for each in file.findings]
     if report.extra:
         lines.append(f"not part of the release: {first_names(report.extra)}")
     if report.absent:

@@ -14,8 +14,8 @@ def verify(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...",
-            help="Checkpoints, release folders, folders of checkpoints.",
+            metavar="PATH",
+            help="Checkpoints, release folders, folders of checkpoints, .zip files.",
         ),
     ],
     against: Annotated[
@@ -32,6 +32,14 @@ def verify(
         bool,
         typer.Option("--sha256", help="Check identity too, at SHA-256's speed."),
     ] = False,
+    values: Annotated[
+        bool,
+        typer.Option(
+            "--values",
+            help="Look for NaN, infinity and zeros in all tensors, those that krelease"
+            " wrote and that are intact included.",
+        ),
+    ] = False,
     threads: ThreadsOption = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -44,6 +52,9 @@ def verify(
     are intact; with --sha256 it is another file. By default xxh3 is compared, which
     finds accidental damage; --sha256 compares identity as well. With --quiet, only the
     paths of what is not intact are printed.
+
+    What is odd about a file itself is shown below it: hashes of nothing, statements in
+    the header that its tensors refute, NaN, infinity, and weights that are all zero.
 
     Example: krelease verify gamma-rev2/
 
@@ -62,6 +73,7 @@ def verify(
             threads=n_threads,
             progress=console,
             against=read_against(against, console) if against is not None else (),
+            values=values,
         )
         console.result(
             "krelease.verify/1", document(report), text(report), brief=brief(report)

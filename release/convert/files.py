@@ -7,7 +7,7 @@ from typing import Final
 
 from release.formats.diffusers_folder import DiffusersFolder
 from release.formats.sharded import encode_index
-from release.manifest import RECORD_NAME, RECORD_SUFFIX
+from release.metadata import RECORD_NAME, RECORD_SUFFIX
 
 SUFFIX: Final = ".safetensors"
 INDEX_SUFFIX: Final = ".safetensors.index.json"

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Protocol, Self
 
 from release.errors import visible
-from release.formats.header import TensorEntry, read_header
+from release.formats.header import Header, TensorEntry, read_header
 from release.formats.input import InputFile, opened
 
 
@@ -80,6 +80,7 @@ class SafetensorsCheckpoint:
     Args:
         source: The file; one that is already open belongs to this object from now on
             and is closed with it, also when this constructor fails.
+        header: Its header, if that was read already.
 
     Attributes:
         path: The file.
@@ -97,13 +98,15 @@ class SafetensorsCheckpoint:
         CheckpointError: As for `read_header`.
     """
 
-    def __init__(self, source: Path | InputFile) -> None:
+    def __init__(
+        self, source: Path | InputFile, *, header: Header | None = None
+    ) -> None:
         self.file = opened(source)
         self.path = self.file.path
         self.files = (self.path,)
         self.container = "safetensors file"
         try:
-            header = read_header(self.file)
+            header = header or read_header(self.file)
         except BaseException:
             self.file.close()
             raise

@@ -12,7 +12,8 @@ from release.errors import IntegrityError, visible
 from release.formats.paths import safe_relative_path
 from release.hub.client import HubConnection
 from release.hub.remote import RemoteFile, read_tree, resolve_commit
-from release.manifest import MANIFEST_NAME, MAX_MANIFEST_NBYTES
+from release.manifest import MAX_MANIFEST_NBYTES
+from release.metadata import MANIFEST_NAME
 
 _SHORT: Final = 12
 """Digits of a commit that people tell it by."""

@@ -77,6 +77,7 @@ def _by_whole(examined: Examination, claim: Claim) -> Comparison:
     prefix = examined.sha256 and examined.sha256[:10]
     pairs: tuple[tuple[Compared, str | None, str | None], ...] = (
         ("sha256", claim.sha256, examined.sha256),
+        ("data", claim.data_sha256, examined.data_sha256),
         ("git", claim.git_blob_id, examined.git_blob_id),
         ("autov2", claim.sha256_prefix, prefix),
         ("xxh3", claim.xxh3_128, examined.xxh3_128),

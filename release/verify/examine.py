@@ -1,20 +1,25 @@
 """Reading files once, on all cores, for every digest that somebody may ask about."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from release.errors import CheckpointError
 from release.formats.header import Header, read_header, read_stated_header
-from release.formats.input import InputFile
+from release.formats.input import InputFile, opened
 from release.formats.open import is_pickled, pickled_fault
 from release.formats.scan import Digest, scan
 from release.formats.tensor import TensorEntry
 from release.numeric.digest import GitBlob, Sha256, Xxh3Bits128
 from release.progress import Advance
-from release.verify.tensors import digest_run, run_nbytes, runs_of
+from release.verify.tensors import run_nbytes, runs_of
+
+if TYPE_CHECKING:
+    from release.verify.values import TensorValues
 
 _OTHER_LENGTH = frozenset({"truncated", "trailing-bytes"})
 
@@ -29,6 +34,7 @@ class Wants:
         sha256: SHA-256 of the whole file.
         git: What git names the whole file's content by.
         data: SHA-256 of the data section.
+        values: What the values of every tensor are.
     """
 
     tensors: bool = False
@@ -36,6 +42,7 @@ class Wants:
     sha256: bool = False
     git: bool = False
     data: bool = False
+    values: bool = False
 
     @property
     def is_one_stream(self) -> bool:
@@ -66,17 +73,18 @@ class Examination:
         sha256: Of the whole file.
         git_blob_id: Of the whole file.
         data_sha256: Of the data section.
+        values: Tensor name -> what its values are, for those that were looked at.
 
     Args:
-        path: The file.
+        source: The file; one that is already open belongs to this object from now on.
         is_checkpoint: Whether a header is looked for.
 
     Raises:
         InputError: It is no regular file, or cannot be read.
     """
 
-    def __init__(self, path: Path, *, is_checkpoint: bool) -> None:
-        self.file = InputFile(path)
+    def __init__(self, source: Path | InputFile, *, is_checkpoint: bool) -> None:
+        self.file = opened(source)
         self.header: Header | None = None
         self.fault: CheckpointError | None = None
         self.failure: CheckpointError | None = None
@@ -86,6 +94,7 @@ class Examination:
         self.sha256: str | None = None
         self.git_blob_id: str | None = None
         self.data_sha256: str | None = None
+        self.values: dict[str, TensorValues] = {}
         try:
             if is_checkpoint:
                 self._read_header()
@@ -139,12 +148,15 @@ class Examination:
     def jobs(self, wants: Wants) -> list[Job]:
         """Return the reading that fills in what is wanted, every byte once."""
         if self.header is None:
-            wants = replace(wants, tensors=False, data=False)
+            wants = replace(wants, tensors=False, data=False, values=False)
         if wants.is_one_stream:
             return [Job(self.nbytes, lambda advance: self._stream(wants, advance))]
-        if not wants.tensors:
+        if not wants.tensors and not wants.values:
             return []
-        return [self._run(run) for run in runs_of(self.present())]
+        return [
+            Job(run_nbytes(run), partial(self._read_run, run, wants))
+            for run in runs_of(self.present())
+        ]
 
     def read_tensors(self) -> None:
         """Fill in the digests of tensors and header, if that was not done yet."""
@@ -152,40 +164,63 @@ class Examination:
             for job in self.jobs(Wants(tensors=True)):
                 job.run(lambda _: None)
 
+    def look_at_values(self, names: Collection[str]) -> None:
+        """Look at the values of some tensors, if that was not done yet."""
+        for entry in self.present():
+            if entry.name in names and entry.name not in self.values:
+                self._read_run([entry], Wants(values=True), lambda _: None)
+
     def digest(self, begin: int, end: int) -> str:
         """Return the xxh3_128 of a range of the file, which must lie in it."""
         digest = Xxh3Bits128()
         scan(self.file, begin, end, digest)
         return digest.hexdigest()
 
-    def _run(self, run: list[TensorEntry]) -> Job:
-        assert self.header is not None  # noqa: S101  # there are tensors
-        begin = self.header.nbytes
+    def _read_run(self, run: list[TensorEntry], wants: Wants, advance: Advance) -> None:
+        for entry in run:
+            begin = self._data_begin + entry.begin
+            end = begin + entry.nbytes
+            with self._tensor(entry, wants) as digests:
+                scan(self.file, begin, end, *digests, advance=advance)
 
-        def work(advance: Advance) -> None:
-            self.tensors |= digest_run(self.file, begin, run, advance)
+    @contextmanager
+    def _tensor(self, entry: TensorEntry, wants: Wants) -> Iterator[list[Digest]]:
+        """Give the digests that a tensor's bytes are added to; keep their results."""
+        digest = Xxh3Bits128()
+        digests: list[Digest] = [digest] if wants.tensors else []
+        if wants.values:
+            from release.verify.values import TensorValues  # NumPy
 
-        return Job(run_nbytes(run), work)
+            values = TensorValues(entry.dtype)
+            digests.append(values)
+            yield digests
+            self.values[entry.name] = values
+        else:
+            yield digests
+        if wants.tensors:
+            self.tensors[entry.name] = digest.hexdigest()
 
     def _stream(self, wants: Wants, advance: Advance) -> None:
         whole, identity, data = Xxh3Bits128(), Sha256(), Sha256()
         git = GitBlob(self.nbytes)
         asked = ((wants.whole, whole), (wants.sha256, identity), (wants.git, git))
-        digests: list[Digest] = [digest for is_wanted, digest in asked if is_wanted]
+        common: list[Digest] = [digest for is_wanted, digest in asked if is_wanted]
         for begin, end, entry in self._segments(wants):
-            own = Xxh3Bits128()
-            mine: list[Digest] = [*digests]
-            if entry is not None:
-                mine.append(own)
-            if wants.data and self.header is not None and begin >= self.header.nbytes:
-                mine.append(data)
-            scan(self.file, begin, end, *mine, advance=advance)
-            if entry is not None:
-                self.tensors[entry.name] = own.hexdigest()
+            with ExitStack() as stack:
+                digests = [*common]
+                if entry is not None:
+                    digests += stack.enter_context(self._tensor(entry, wants))
+                if wants.data and begin >= self._data_begin:
+                    digests.append(data)
+                scan(self.file, begin, end, *digests, advance=advance)
         self.xxh3_128 = whole.hexdigest() if wants.whole else None
         self.sha256 = identity.hexdigest() if wants.sha256 else None
         self.git_blob_id = git.hexdigest() if wants.git else None
         self.data_sha256 = data.hexdigest() if wants.data else None
+
+    @property
+    def _data_begin(self) -> int:
+        return 0 if self.header is None else self.header.nbytes
 
     def _segments(self, wants: Wants) -> Iterator[tuple[int, int, TensorEntry | None]]:
         """Yield ranges that cover the file in order, with the tensor that each is."""
@@ -193,7 +228,8 @@ class Examination:
         if self.header is not None:
             position = self.header.nbytes
             yield 0, position, None
-            for entry in self.present() if wants.tensors else ():
+            by_tensor = wants.tensors or wants.values
+            for entry in self.present() if by_tensor else ():
                 yield position, self.header.nbytes + entry.end, entry
                 position = self.header.nbytes + entry.end
         if position < self.nbytes:

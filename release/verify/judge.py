@@ -18,6 +18,7 @@ from release.verify.compare import (
 from release.verify.cut import by_stated_size
 from release.verify.examine import Examination, Wants
 from release.verify.mismatch import mismatch
+from release.verify.own_facts import own_facts
 from release.verify.report import FileVerdict, Level, Verdict
 from release.verify.trust import Compared, Reached
 
@@ -64,9 +65,11 @@ def judge(case: Case) -> FileVerdict:
     if verdict is None:
         verdict = _by_the_catalog(case) or _by_nobody(case)
     header = case.examined.header
-    if header is not None and STAND_IN_KEY in header.metadata:
-        verdict = replace(verdict, is_stand_in=True)
-    return verdict
+    return replace(
+        verdict,
+        is_stand_in=header is not None and STAND_IN_KEY in header.metadata,
+        findings=own_facts(case.examined, verdict),
+    )
 
 
 def _asker(case: Case) -> Callable[[Sequence[Claim]], FileVerdict | None]:
@@ -151,13 +154,21 @@ def _good(case: Case, claim: Claim, comparison: Comparison) -> FileVerdict:
 
 
 def _detail(examined: Examination, claim: Claim, comparison: Comparison) -> str:
-    if comparison.sameness is Sameness.HEADER:
-        return "same weights; another program has changed the header"
-    if comparison.sameness is Sameness.ORDER:
-        return "same weights; another program has written them in another order"
+    match comparison.sameness:
+        case Sameness.HEADER:
+            return "same weights; another program has changed the header"
+        case Sameness.ORDER:
+            return "same weights; another program has written them in another order"
+        case _:
+            return _equals(examined, claim)
+
+
+def _equals(examined: Examination, claim: Claim) -> str:
     label, n_tensors = claim.source.label, len(examined.tensors)
     if claim.source.kind == "catalog":
         return f"is a file of {claim.release} by {label}"
+    if claim.source.kind == "header" and not claim.tensors:
+        return "its data has the SHA-256 that its header states"
     if claim.source.kind == "header":
         return f"{n_tensors:,} tensors equal the digests in the header"
     if claim.tensors and examined.tensors:

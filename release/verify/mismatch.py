@@ -33,9 +33,9 @@ def mismatch(
         return _another_whole_file(case, own)
     if is_cut(examined, claim):
         return cut(case)
-    if is_own:
-        return by_own_digests(case)
-    return by_claimed_tensors(case) if claim.tensors else _by_digest(case)
+    if not claim.tensors:
+        return _by_digest(case)
+    return by_own_digests(case) if is_own else by_claimed_tensors(case)
 
 
 def _forged(case: Unfulfilled) -> FileVerdict:
@@ -72,7 +72,7 @@ def _another_whole_file(case: Unfulfilled, own: Claim) -> FileVerdict:
 def _by_digest(case: Unfulfilled) -> FileVerdict:
     """Return the answer where only digests of the whole file are known."""
     examined, claim, own = case.examined, case.claim, case.own
-    if own is not None and examined.fault is None:
+    if own is not None and own.tensors and examined.fault is None:
         return by_own_digests(Unfulfilled(case.name, examined, own, own))
     if examined.fault is not None and examined.header is not None:
         return case.verdict("damaged", examined.fault.reason)
@@ -89,6 +89,9 @@ def _difference(case: Unfulfilled) -> str:
         return f"has {examined.nbytes:,} bytes; expected {claim.nbytes:,}"
     if claim.sha256 not in {None, examined.sha256} and examined.sha256 is not None:
         return f"its SHA-256 is {examined.sha256}; expected {claim.sha256}"
+    if claim.data_sha256 not in {None, examined.data_sha256} and examined.data_sha256:
+        stated = f"expected {claim.data_sha256}"
+        return f"the SHA-256 of its data is {examined.data_sha256}; {stated}"
     if claim.sha256_prefix is not None and examined.sha256 is not None:
         expected = claim.sha256_prefix.upper()
         return f"its AutoV2 is {autov2(examined.sha256)}; expected {expected}"

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from release.errors import CheckpointError, IntegrityError, visible
+from release.errors import IntegrityError, ReleaseError, visible
 from release.verify.damage import Damage, Whole
+from release.verify.finding import Finding
 from release.verify.trust import Reached
 
 Verdict = Literal[
@@ -56,6 +57,7 @@ class FileVerdict:
         damage: Where it is damaged, where that can be told.
         whole: What there is of a file that was cut.
         is_stand_in: The header says that the values are random: a rehearsal.
+        findings: What is odd about the file itself, whatever the verdict.
         known_as: What the list that knows it calls it.
         error: Why it is unreadable.
     """
@@ -72,8 +74,9 @@ class FileVerdict:
     damage: Damage | None = None
     whole: Whole | None = None
     is_stand_in: bool = False
+    findings: tuple[Finding, ...] = ()
     known_as: str | None = None
-    error: CheckpointError | None = None
+    error: ReleaseError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def _weights(
     tensors: Mapping[str, TensorEntry], layout: Layout | None
 ) -> dict[str, TensorEntry]:
     """Return all tensors, fp8 in the guise of U8 as what it is."""
-    if layout is None:
+    if layout is None or not layout.stored_as:
         return dict(tensors)
     return {
         name: replace(entry, dtype=layout.stored_as.get(name, entry.dtype))
@@ -122,13 +122,15 @@ def _of_metadata(
     for key, part in _PARTS.items():
         value = metadata.get(key, "")
         stated = _named_dtypes(value)
+        if not stated:
+            continue
         mine = {
             name: entry
             for name, entry in weights.items()
             if part is None or part_of(name) is part
         }
         main = main_dtype(mine.values())
-        if main is not None and stated and main not in stated:
+        if main is not None and main not in stated:
             findings.append(
                 Finding(
                     "dtype-metadata",
@@ -152,7 +154,10 @@ def _of_variant(
         return ()
     assigned = assign(find_preset(variant), weights, architecture=architecture)
     meant = main_dtype(
-        replace(entry, dtype=assigned[name].dtype) for name, entry in weights.items()
+        entry
+        if assigned[name].dtype is entry.dtype
+        else replace(entry, dtype=assigned[name].dtype)
+        for name, entry in weights.items()
     )
     if meant is None or meant is main:
         return ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,12 @@ from release.formats.folder_layout import list_folder
 from release.formats.input import InputFile
 from release.formats.limits import FOLDER_ENTRIES_MAX
 from release.formats.sharded import is_index_name, is_shard_name, shard_paths
-from release.manifest import MANIFEST_NAME
+from release.metadata import MANIFEST_NAME
+from release.verify.compare import claims_by_name
 
 SUFFIX: Final = ".safetensors"
+_DIGESTS: Final = frozenset({"autov2", "sha256"})
+"""Sources that are about one file, whatever its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Subjects:
 
     Attributes:
         files: The files, in the order of the user's paths.
+        archives: Archives whose members are verified, since nobody names them.
         missing: Claims about files that a list names and that are not there, with the
             path where each should be. A file under another name may be one of them.
         extra: Names in a release folder that its manifest does not name.
@@ -47,6 +52,7 @@ class Subjects:
     """
 
     files: list[Subject] = field(default_factory=list)
+    archives: list[Subject] = field(default_factory=list)
     missing: list[tuple[Path, Claim | None]] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
@@ -78,8 +84,16 @@ def find_subjects(paths: Sequence[Path], named: Sequence[Claim]) -> Subjects:
                 InputFile(path).close()  # nothing else could be said in a report
             claims = tuple(named) or claims_beside(path)
             name = path.name if len(paths) == 1 else str(path)
-            found.files.append(Subject(path, name, claims))
+            subject = Subject(path, name, claims)
+            as_members = path.suffix.lower() == ".zip" and _is_of_members(subject)
+            (found.archives if as_members else found.files).append(subject)
     return found
+
+
+def _is_of_members(archive: Subject) -> bool:
+    """Return whether an archive's members are meant, as nobody speaks of itself."""
+    is_digest = any(each.source.kind in _DIGESTS for each in archive.claims)
+    return not is_digest and not claims_by_name(archive.path, archive.claims)
 
 
 def _add_folder(found: Subjects, folder: Path, named: tuple[Claim, ...]) -> None:
@@ -147,7 +161,8 @@ def _add_claimed(
 
 def _add_listed(found: Subjects, folder: Path, named: tuple[Claim, ...]) -> None:
     """Add what lists name and every safetensors file of a folder without a manifest."""
-    listed = named or folder_claims(folder)
+    beside = cache(folder_claims)
+    listed = named or beside(folder)
     begin = len(found.files)
     unique = {claim.name: claim for claim in listed}
     _add_claimed(found, folder, tuple(unique.values()), listed)
@@ -164,7 +179,8 @@ def _add_listed(found: Subjects, folder: Path, named: tuple[Claim, ...]) -> None
         elif path.suffix == SUFFIX:
             if is_shard_name(path.name):
                 _add_missing_shards(found, path)
-            claims = named or (*listed, *record_claims(path))
+            nearer = () if path.parent == folder else beside(path.parent)
+            claims = named or (*nearer, *listed, *record_claims(path))
             found.files.append(Subject(path, name, claims))
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from release.formats.checkpoint import SafetensorsCheckpoint
 from release.formats.header import TensorEntry
-from release.formats.scan import Source, scan
+from release.formats.scan import scan
 from release.numeric.digest import Xxh3Bits128
 from release.progress import Advance
 
@@ -24,40 +24,21 @@ def tensor_digests(
         InputError: The file changed or cannot be read.
     """
 
-    def digests_of(run: list[TensorEntry]) -> dict[str, str]:
-        return digest_run(checkpoint.file, checkpoint.data_begin, run, advance)
+    def digests_of(run: list[TensorEntry]) -> list[tuple[str, str]]:
+        return [(entry.name, digest_of(entry)) for entry in run]
+
+    def digest_of(entry: TensorEntry) -> str:
+        digest = Xxh3Bits128()
+        begin = checkpoint.data_begin + entry.begin
+        scan(checkpoint.file, begin, begin + entry.nbytes, digest, advance=advance)
+        return digest.hexdigest()
 
     # Large runs first, so that no thread is left alone with one at the end.
     runs = sorted(runs_of(checkpoint.tensors.values()), key=run_nbytes, reverse=True)
-    found: dict[str, str] = {}
     if threads == 1:
-        for run in runs:
-            found |= digests_of(run)
-        return found
+        return dict(pair for run in runs for pair in digests_of(run))
     with ThreadPoolExecutor(threads, "krelease-verify") as pool:
-        for digests in pool.map(digests_of, runs):
-            found |= digests
-    return found
-
-
-def digest_run(
-    source: Source, data_begin: int, run: Iterable[TensorEntry], advance: Advance
-) -> dict[str, str]:
-    """Return tensor name -> xxh3_128 of its data, for tensors that lie together.
-
-    Args:
-        source: The file.
-        data_begin: Where its data section starts, in bytes.
-        run: The tensors.
-        advance: Called with the bytes of each block.
-    """
-    found: dict[str, str] = {}
-    for entry in run:
-        digest = Xxh3Bits128()
-        begin = data_begin + entry.begin
-        scan(source, begin, begin + entry.nbytes, digest, advance=advance)
-        found[entry.name] = digest.hexdigest()
-    return found
+        return dict(pair for pairs in pool.map(digests_of, runs) for pair in pairs)
 
 
 def runs_of(entries: Iterable[TensorEntry]) -> Iterator[list[TensorEntry]]:

@@ -6,11 +6,12 @@ from typing import Final, Literal
 
 from release.claims.claim import Source
 
-Compared = Literal["size", "xxh3", "autov2", "git", "data", "sha256"]
+Compared = Literal["size", "crc32", "xxh3", "autov2", "git", "data", "sha256"]
 """What was compared, the weakest first."""
 
 _BY: Final[dict[Compared, str]] = {
     "size": "by its size alone, which finds cut downloads and nothing else",
+    "crc32": "by CRC-32, which finds accidental damage",
     "xxh3": "by xxh3, which finds accidental damage and not deliberate change: anyone "
     "can make another file with the same value",
     "autov2": "by the first 10 digits of its SHA-256, which finds accidental damage",

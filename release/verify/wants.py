@@ -1,6 +1,7 @@
 """Which source is asked first about a file, and what must be read for it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from release.claims.claim import Claim
@@ -34,12 +35,26 @@ def _fits(claim: Claim, level: Level) -> bool:
     return bool(claim.tensors or claim.xxh3_128)
 
 
-def wants_of(examined: Examination, groups: Groups, *, level: Level) -> Wants:
+def wants_of(
+    examined: Examination, groups: Groups, *, level: Level, values: bool
+) -> Wants:
     """Return what must be read of a file, so that the first source can answer.
 
     Where no source is about it for certain, it is what tells whether one is: tensors,
-    or the SHA-256 that the catalog knows files by.
+    or the SHA-256 that the catalog knows files by. Values are looked at where no
+    digests of krelease tell that they are those that it wrote.
+
+    Args:
+        examined: The file, with its header read.
+        groups: In the order in which they are asked.
+        level: What the user wants to know.
+        values: Look at the values in any case.
     """
+    wants = _digests(examined, groups, level)
+    return replace(wants, values=values or not wants.tensors)
+
+
+def _digests(examined: Examination, groups: Groups, level: Level) -> Wants:
     if examined.fault is not None and examined.header is None:
         claims = [claim for group in groups for claim in group]
         return _of(examined, claims, level) if claims else Wants()
@@ -52,6 +67,11 @@ def wants_of(examined: Examination, groups: Groups, *, level: Level) -> Wants:
     return Wants(tensors=has_tensors, sha256=is_whole)
 
 
+def _is_about_data(claim: Claim) -> bool:
+    """Return whether the SHA-256 of the data is all that a claim says."""
+    return bool(claim.data_sha256) and not (claim.tensors or claim.xxh3_128)
+
+
 def _of(examined: Examination, claims: Sequence[Claim], level: Level) -> Wants:
     has_header = examined.header is not None
     tensors = has_header and any(claim.tensors for claim in claims)
@@ -59,7 +79,7 @@ def _of(examined: Examination, claims: Sequence[Claim], level: Level) -> Wants:
     if tensors and len(rest) < len(claims):
         rest = []  # a checkpoint is compared with checkpoints
     is_identity = level == "sha256" or any(
-        claim.source.kind == "hub" for claim in claims
+        claim.source.kind == "hub" or _is_about_data(claim) for claim in claims
     )
     has_sha256 = any(claim.sha256 or claim.sha256_prefix for claim in claims)
     only_sha256 = any(claim.xxh3_128 is None for claim in rest)

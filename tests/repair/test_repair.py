@@ -381,6 +381,16 @@ class TestWrongSource:
 
         assert refused("--from", tmp_path / "other")[:2] == (5, "different-file")
 
+    @pytest.mark.parametrize(
+        ("record", "word"), [(True, "source-bytes"), (False, "different-file")]
+    )
+    def test_another_checkpoint_of_the_same_form_is_refused(
+        self, damage, refused, stranger, record, word
+    ):
+        damage(flip(2 * MIB), record=record)
+
+        assert refused("--from", stranger, leaves=record)[:2] == (5, word)
+
     def test_no_safetensors_at_all_is_refused(self, damage, refused, tmp_path, lone):
         damage(zero(0, 100), record=False)
         (tmp_path / "other").write_bytes(bytes(lone.stat().st_size))

@@ -52,9 +52,10 @@ def fill_from_damaged(
     if takes_none:
         return lacking
     damaged = frozenset(bad)
-    with work.progress.stage("copy what is whole", nbytes_of(lacking)) as advance:
-        for piece in lacking:
-            if piece not in damaged:
+    present = [piece for piece in lacking if piece not in damaged]
+    if present:
+        with work.progress.stage("copy what is whole", nbytes_of(present)) as advance:
+            for piece in present:
                 _copy(work.file, copy, piece, advance)
     return tuple(piece for piece in lacking if piece in damaged)
 

@@ -48,7 +48,8 @@ def repair(
         HubError: The server refuses, stumbles, or answers something else.
         InputError: The file cannot be read, is a symlink, or changed meanwhile.
         IntegrityError: `no-digests`, `no-piece-digests`, `different-file`,
-            `mostly-damaged`, `source-bytes`, `source-header` or `repaired-bytes`.
+            `header-edited`, `mostly-damaged`, `source-bytes`, `source-header` or
+            `repaired-bytes`.
         OutputError: The repaired copy cannot be written or put in place.
     """
     if path.is_symlink():
@@ -75,9 +76,9 @@ def _repair(work: Work, claims: Sequence[Claim]) -> RepairReport:
             file.check_unchanged()
             remove_if_stale(copy_path(file.path))
             return _report(work, original, "intact", Fault(), Mended(0, 0, check))
-        original = require_same_file(original, work.source)
         if check is not None and not bad:
             _require_another_way(work, original, check)
+        original = require_same_file(original, work.source)
     located = _located(work, original)
     bad = _damage(work, located, known=original, bad=bad)
     fault = _fault(file.nbytes, located, bad)
@@ -111,10 +112,22 @@ def _require_another_way(work: Work, original: Original, check: Check) -> None:
     """Refuse to fetch nothing and hope: the parts agree, and the whole does not.
 
     Raises:
-        IntegrityError: `repaired-bytes`.
+        IntegrityError: `repaired-bytes`; `header-edited` where the header has another
+            length than that of the source.
     """
-    if not original.begins_behind_header and not work.options.full:
-        raise still_wrong(visible(work.file.path, 1024), original, check)
+    path, source = visible(work.file.path, 1024), work.source
+    if work.options.full:
+        return
+    if not original.begins_behind_header:
+        raise still_wrong(path, original, check)
+    if original.nbytes != source.nbytes:
+        raise IntegrityError(
+            f"{path}: is intact by the digests of its tensors; as a whole it is "
+            f"another file than {source.label}: {original.nbytes:,} bytes, there "
+            f"{source.nbytes:,}; probably another program has edited the header",
+            code="header-edited",
+            hint="leave it as it is, or pass --full to replace it by that file",
+        )
 
 
 def _located(work: Work, original: Original | None) -> Original:

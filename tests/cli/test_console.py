@@ -168,6 +168,15 @@ def test_stopped_stage_raises_in_whoever_reports_next(streams):
     assert is_expected
 
 
+def test_stopped_says_what_is_left_on_purpose(streams):
+    console = Console(**streams)
+
+    console.keeps("half of it is kept")
+    console.stopped("SIGINT", exit_code=130)
+
+    assert streams["err"].getvalue() == "stopped by SIGINT; half of it is kept\n"
+
+
 def test_bar_shows_bytes_rate_and_time_left_on_stderr_only(
     on_a_terminal, ingredients, tmp_path
 ):

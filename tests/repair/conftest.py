@@ -32,11 +32,9 @@ SIZES = (3 * MIB, MIB // 2, 5 * MIB, 2 * MIB, 9 * MIB, MIB, 3 * MIB, 4096)
 Damage = Callable[[bytearray], bytearray]
 
 
-@pytest.fixture(scope="session")
-def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A converted checkpoint of 12 MiB and its record. Never write to them."""
-    folder = tmp_path_factory.mktemp("whole")
-    noise = default_rng(7)
+def write_converted(folder: Path, *, seed: int) -> Path:
+    """Write a checkpoint of 12 MiB and its record; every seed has the same sizes."""
+    noise = default_rng(seed)
     tensors = {
         f"model.diffusion_model.input_blocks.{at}.weight": noise.random(
             (256, nbytes // 1024), np.float32
@@ -51,6 +49,21 @@ def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.safetensors").unlink()
     assert {path.name for path in folder.iterdir()} == {NAME, RECORD}
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted checkpoint of 12 MiB and its record. Never write to them."""
+    return write_converted(tmp_path_factory.mktemp("whole"), seed=7)
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory, whole: Path) -> Path:
+    """Another checkpoint of the same size and names, with nothing beside it."""
+    folder = write_converted(tmp_path_factory.mktemp("stranger"), seed=8)
+    (folder / RECORD).unlink()
+    assert (folder / NAME).stat().st_size == whole.stat().st_size
+    return folder / NAME
 
 
 @pytest.fixture(scope="session")

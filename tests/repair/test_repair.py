@@ -201,6 +201,40 @@ def test_damaged_file_is_kept_when_asked_for(damage, repaired, lone, here):
     assert (here / report["kept"]).read_bytes() == content
 
 
+def test_damaged_file_is_kept_where_files_have_one_name_only(
+    damage, repaired, lone, here, monkeypatch
+):
+    def refuse(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("release.repair.keep.os.link", refuse)
+    content = damage(flip(9 * MIB)).read_bytes()
+
+    report = repaired("--from", lone, "--keep")
+
+    assert (here / report["kept"]).read_bytes() == content
+
+
+def test_kept_file_never_replaces_one_that_appears_meanwhile(
+    damage, krelease, lone, here, monkeypatch
+):
+    path = damage(flip(9 * MIB))
+    content = path.read_bytes()
+    read_range = FileSource.read_range
+
+    def change(source, begin, end):
+        (here / f"{NAME}.damaged").write_text("mine")
+        yield from read_range(source, begin, end)
+
+    monkeypatch.setattr("release.repair.source.FileSource.read_range", change)
+
+    code, _, _ = krelease("repair", NAME, "--from", lone, "--keep")
+
+    assert code == 9
+    assert path.read_bytes() == content
+    assert (here / f"{NAME}.damaged").read_text() == "mine"
+
+
 def test_kept_file_never_replaces_another(damage, refused, lone, here):
     damage(flip(9 * MIB))
     (here / f"{NAME}.damaged").write_text("mine")
@@ -380,6 +414,16 @@ class TestWrongSource:
         (tmp_path / "other").write_bytes(content)
 
         assert refused("--from", tmp_path / "other")[:2] == (5, "different-file")
+
+    @pytest.mark.parametrize(
+        ("record", "word"), [(True, "source-bytes"), (False, "different-file")]
+    )
+    def test_another_checkpoint_of_the_same_form_is_refused(
+        self, damage, refused, stranger, record, word
+    ):
+        damage(flip(2 * MIB), record=record)
+
+        assert refused("--from", stranger, leaves=record)[:2] == (5, word)
 
     def test_no_safetensors_at_all_is_refused(self, damage, refused, tmp_path, lone):
         damage(zero(0, 100), record=False)

@@ -315,15 +315,15 @@ def test_broken_range_goes_on_where_it_broke(damage, repaired, server):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Give a server half a second."""
-    connect = partial(release.hub.client.connect, timeout_seconds=0.5)
+    """Give a server a second and a half."""
+    connect = partial(release.hub.client.connect, timeout_seconds=1.5)
     monkeypatch.setattr("release.hub.range_sources.connect", connect)
     monkeypatch.setattr("release.hub.client.WAITS_SECONDS", ())
 
 
 def test_silent_server_is_given_up(damage, refused, server, impatient):
     damage(flip(*FLIPS))
-    server.fault = every_range(lambda _: time.sleep(1.5))
+    server.fault = every_range(lambda _: time.sleep(2.5))
 
     assert refused("--from", server.address)[:2] == (8, "hub-unreachable")
 

@@ -45,6 +45,13 @@ def running_hub(
         api.upload_file(
             path_or_fileobj=lone, path_in_repo="old/renamed.safetensors", repo_id=REPO
         )
+        twin = flip(MIB)(bytearray(lone.read_bytes()))
+        for content, name in (
+            (bytes(twin), "twin.safetensors"),
+            (b"first", "a/extra.safetensors"),
+            (b"second", "b/extra.safetensors"),
+        ):
+            api.upload_file(path_or_fileobj=content, path_in_repo=name, repo_id=REPO)
         yield hub, done.oid
 
 
@@ -155,6 +162,28 @@ def test_another_version_of_the_file_is_another_file(damage, refused, hub):
     assert "1,089 bytes, expected 12," in message
 
 
+def test_file_of_the_same_size_is_told_apart_by_its_sha256(
+    damage, refused, hub, received
+):
+    damage(flip(*FLIPS))
+
+    code, word, message = refused("--from", f"hf://{REPO}/twin.safetensors")
+
+    assert (code, word) == (5, "different-file")
+    assert "is a different file: SHA-256 " in message
+    assert received() == 0
+
+
+def test_name_that_occurs_twice_is_not_guessed(krelease, hub, here):
+    (here / "extra.safetensors").write_text("first")
+
+    code, _, err = krelease("repair", "extra.safetensors", "--from", REPO)
+
+    assert code == 8
+    assert f"{REPO}: has 2 extra.safetensors" in err
+    assert f"--from hf://{REPO}@main/a/extra.safetensors" in err
+
+
 def test_repository_without_digests_of_parts_offers_the_full_download(
     krelease, refused, hub, here, sha256sum
 ):
@@ -185,7 +214,7 @@ def test_edited_header_is_replaced_by_a_full_download(
         record=False,
     )
 
-    assert refused("--from", f"{REPO}@v1")[:2] == (5, "different-file")
+    assert refused("--from", f"{REPO}@v1")[:2] == (5, "header-edited")
     report = repaired("--from", f"{REPO}@v1", "--full")
 
     assert report["fetched_nbytes"] == len(content)

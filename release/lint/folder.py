@@ -20,7 +20,8 @@ from release.lint.subject import (
     Subject,
     weights_of,
 )
-from release.manifest import CARD_NAME, MANIFEST_NAME, Manifest, read_manifest
+from release.manifest import CARD_NAME, Manifest, read_manifest
+from release.metadata import MANIFEST_NAME
 from release.numeric.digest import Sha256
 from release.progress import Advance, Progress
 

@@ -34,11 +34,11 @@ from release.lint.subject import (
 )
 from release.manifest import (
     CARD_NAME,
-    MANIFEST_NAME,
     MAX_MANIFEST_NBYTES,
     Manifest,
     parse_manifest,
 )
+from release.metadata import MANIFEST_NAME
 
 REPO: Final = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})(?:@(?P<revision>\S+))?",

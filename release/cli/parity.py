@@ -84,7 +84,7 @@ def parity(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Say whether two checkpoints hold the same values, or how far apart.
+    """Say whether two checkpoints hold the same values.
 
     Any layouts and dtypes can be compared. Tensors pass if their bits or values are the
     same, or if one is the other rounded to its dtype, as for an fp8 file made from an

@@ -185,6 +185,22 @@ def test_same_codes_with_another_scale_are_other_values(quantised, tmp_path, com
     assert report.markers == ("a.weight_scale",)
 
 
+def test_same_weights_with_another_marker_are_not_called_identical(
+    quantised, tmp_path, compared
+):
+    tensors, _ = scaled_pair(quantised)
+    entry = {"format": "float8_e4m3fn", "full_precision_matrix_mult": True}
+    other = {**tensors, "a.comfy_quant": quantised.text(entry)}
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    paths[0].write_bytes(quantised.file_bytes(tensors, {}))
+    paths[1].write_bytes(quantised.file_bytes(other, {}))
+
+    report = compared(*paths)
+
+    assert report.outcome is Outcome.SAME_VALUES
+    assert report.markers == ("a.comfy_quant",)
+
+
 def test_rounded_in_both_directions_is_still_equal_after_rounding(
     pair, write, compared
 ):

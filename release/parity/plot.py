@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from release.architecture.contents import Part
-from release.errors import OutputExistsError, ReleaseError, UsageError, visible
+from release.errors import ReleaseError, UsageError, visible
 from release.formats.output import write_text_file
+from release.formats.target import check_target
 from release.parity.cells import Cell, cells_of
 from release.parity.report import Outcome, ParityReport
 
@@ -77,7 +78,7 @@ class Plot:
     Raises:
         UsageError: `plot-format` for another ending.
         ReleaseError: `plots-extra` where matplotlib is not installed.
-        OutputExistsError: The file is there.
+        OutputError: The file is there, or its folder is not.
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
@@ -97,8 +98,7 @@ class Plot:
                 code="plots-extra",
                 hint="run: pip install 'krelease[plots]'",
             )
-        if path.exists() and not overwrite:
-            raise OutputExistsError(path)
+        check_target(path, overwrite=overwrite, inputs=())
 
     def draw(self, report: ParityReport) -> None:
         """Draw a report and write the picture.

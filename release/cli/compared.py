@@ -125,16 +125,17 @@ def _side_lines(report: ParityReport) -> list[str]:
 
 
 def _table(report: ParityReport) -> list[str]:
-    head = ["", "tensors", "equal", "same values", "rounded", "differ"]
+    head = ["", "tensors", "equal", "same values", "rounded", "differ", "stored as"]
     head += ["SNR dB", "max |A-B|", "max ulp", "cosine"]
     groups = {part.value: group for part, group in report.by_part.items()}
-    rows = [[name, *_row(group)] for name, group in groups.items()]
-    if len(rows) > 1:
-        rows.append(["total", *_row(report.total)])
-    return columns([head, *rows], right=range(1, len(head)))
+    if len(groups) > 1:
+        groups["total"] = report.total
+    rows = [row for name, group in groups.items() for row in _rows(name, group)]
+    return columns([head, *rows], right=[1, 2, 3, 4, 5, 7, 8, 9, 10])
 
 
-def _row(group: Group) -> list[str]:
+def _rows(name: str, group: Group) -> list[list[str]]:
+    """Return a row for each way in which differing tensors are stored, or one."""
     counts = group.counts
     cells = [
         group.n_tensors,
@@ -143,13 +144,17 @@ def _row(group: Group) -> list[str]:
         sum(counts.get(verdict, 0) for verdict in _ROUNDED),
         counts.get(Verdict.DIFFERS, 0),
     ]
-    found = group.likeness
-    if not found.is_measured:
-        return [*(f"{cell:,}" for cell in cells), "-", "-", "-", "-"]
-    return [*(f"{cell:,}" for cell in cells), *_figures(found)]
+    begin = [name, *(f"{cell:,}" for cell in cells)]
+    rows = [
+        [*([""] * len(begin) if number else begin), storage, *_figures(found)]
+        for number, (storage, found) in enumerate(group.differing.items())
+    ]
+    return rows or [[*begin, "-", "-", "-", "-", "-"]]
 
 
 def _figures(found: Likeness) -> list[str]:
+    if not found.is_measured:
+        return ["-", "-", "-", "-"]
     ulp = "-" if found.max_ulp is None else f"{found.max_ulp:,}"
     return [_snr(found), f"{found.max_abs:.3g}", ulp, f"{found.cosine:.7f}"]
 
@@ -165,14 +170,9 @@ def _worst(report: ParityReport) -> list[str]:
     if not worst:
         return []
     rows = [
-        [f"  {visible(each.name)}", _stored(each), *_standing(each)] for each in worst
+        [f"  {visible(each.name)}", each.storage, *_standing(each)] for each in worst
     ]
     return ["", "worst", *columns(rows)]
-
-
-def _stored(tensor: TensorParity) -> str:
-    first, second = (stored.text for stored in tensor.stored)
-    return first if first == second else f"{first} / {second}"
 
 
 def _standing(tensor: TensorParity) -> list[str]:
@@ -239,7 +239,9 @@ def _group(group: Group) -> dict[str, Any]:
         "verdicts": {
             verdict.value: group.counts.get(verdict, 0) for verdict in Verdict
         },
-        "differing": _measured(group.likeness),
+        "differing": {
+            storage: _measured(found) for storage, found in group.differing.items()
+        },
     }
 
 

@@ -30,12 +30,6 @@ class Cell:
             self.group.n_tensors
         )
 
-    @property
-    def snr(self) -> float | None:
-        """SNR in dB of the tensors that differ; None if none does, or has one."""
-        found = self.group.likeness
-        return found.snr if found.is_measured else None
-
 
 def cells_of(report: ParityReport, *, rows_max: int) -> dict[Part, list[Cell]]:
     """Return the cells of every component, in the order of its blocks.

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from release.architecture.contents import Part
-from release.errors import OutputExistsError, ReleaseError, UsageError, visible
+from release.errors import ReleaseError, UsageError, visible
 from release.formats.output import write_text_file
+from release.formats.target import check_target
 from release.parity.cells import Cell, cells_of
 from release.parity.report import Outcome, ParityReport
 
@@ -77,7 +78,7 @@ class Plot:
     Raises:
         UsageError: `plot-format` for another ending.
         ReleaseError: `plots-extra` where matplotlib is not installed.
-        OutputExistsError: The file is there.
+        OutputError: The file is there, or its folder is not.
     """
 
     def __init__(self, path: Path, *, overwrite: bool) -> None:
@@ -97,8 +98,7 @@ class Plot:
                 code="plots-extra",
                 hint="run: pip install 'krelease[plots]'",
             )
-        if path.exists() and not overwrite:
-            raise OutputExistsError(path)
+        check_target(path, overwrite=overwrite, inputs=())
 
     def draw(self, report: ParityReport) -> None:
         """Draw a report and write the picture.
@@ -141,7 +141,7 @@ def _figure(report: ParityReport) -> "Figure":
     axes.set_xlim(0, max(len(cells), 1))
     axes.set_ylim(n_rows, -1)
     axes.set_axis_off()
-    if any(cell.snr is not None for column in cells.values() for cell in column):
+    if any(cell.group.snr is not None for column in cells.values() for cell in column):
         bar = figure.colorbar(colours, ax=axes, fraction=0.03, aspect=40)
         bar.set_label("signal-to-noise ratio of B against A, in dB")
     _draw_legend(figure)
@@ -151,10 +151,10 @@ def _figure(report: ParityReport) -> "Figure":
 def _range(cells: Mapping[Part, Sequence[Cell]]) -> tuple[float, float]:
     """Return where the colours begin and end, in dB."""
     found = [
-        cell.snr
+        cell.group.snr
         for column in cells.values()
         for cell in column
-        if cell.snr is not None and math.isfinite(cell.snr)
+        if cell.group.snr is not None and math.isfinite(cell.group.snr)
     ]
     least = math.floor(min(found, default=0.0) / _STEP_DB) * _STEP_DB
     greatest = math.ceil(max(found, default=0.0) / _STEP_DB) * _STEP_DB
@@ -189,12 +189,12 @@ def _look(cell: Cell, colours: "ScalarMappable") -> tuple[str, str]:
     absent = f", {cell.n_absent:,} missing" if cell.n_absent else ""
     if cell.has_same_values:
         return _EQUAL, f"equal{absent}"
-    if cell.snr is None:
+    if cell.group.snr is None:
         return _ODD, f"differs{absent}"
-    if cell.group.likeness.n_not_finite:
+    if any(each.n_not_finite for each in cell.group.differing.values()):
         return _ODD, f"not finite{absent}"
-    (colour,) = colours.to_rgba(np.array([cell.snr]))
-    return to_hex(tuple(colour)), f"{cell.snr:.1f}{absent}"
+    (colour,) = colours.to_rgba(np.array([cell.group.snr]))
+    return to_hex(tuple(colour)), f"{cell.group.snr:.1f}{absent}"
 
 
 def _ink(face: str) -> str:

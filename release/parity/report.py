@@ -66,6 +66,12 @@ class TensorParity:
     misses: tuple[str, ...]
 
     @property
+    def storage(self) -> str:
+        """How both are stored, such as "F16 / F8_E4M3"; once if alike."""
+        first, second = (stored.text for stored in self.stored)
+        return first if first == second else f"{first} / {second}"
+
+    @property
     def verdict(self) -> Verdict:
         """How the two relate."""
         found = self.likeness
@@ -85,25 +91,37 @@ class Group:
     Attributes:
         counts: Verdict -> number of tensors.
         n_failed: Tensors that do not pass.
-        likeness: Of the tensors whose values differ. Those that do not are left out:
-            what they add to a signal would hide what the others lost.
+        differing: How they are stored -> figures of the tensors whose values differ.
+            Each dtype stands for itself, and equal tensors are left out: what a finer
+            cast adds to a signal would hide what a coarse one lost.
     """
 
     counts: Mapping[Verdict, int]
     n_failed: int
-    likeness: Likeness
+    differing: Mapping[str, Likeness]
 
     @classmethod
     def of(cls, tensors: Iterable[TensorParity]) -> "Group":
         """Return what is known of some tensors together."""
         known = list(tensors)
+        differing: dict[str, list[Likeness]] = {}
+        for each in known:
+            if not each.likeness.has_same_values:
+                differing.setdefault(each.storage, []).append(each.likeness)
         return cls(
             counts=Counter(each.verdict for each in known),
             n_failed=sum(bool(each.misses) for each in known),
-            likeness=Likeness.total(
-                each.likeness for each in known if not each.likeness.has_same_values
-            ),
+            differing={
+                storage: Likeness.total(differing[storage])
+                for storage in sorted(differing)
+            },
         )
+
+    @property
+    def snr(self) -> float | None:
+        """Lowest SNR of the tensors that differ; None if none has one."""
+        found = (each.snr for each in self.differing.values() if each.is_measured)
+        return min(found, default=None)
 
     @property
     def n_tensors(self) -> int:

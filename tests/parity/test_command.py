@@ -141,6 +141,7 @@ def test_hostile_names_are_shown_harmlessly(krelease, write):
         (["--tolerance", "snr"], 2, "tolerance"),
         (["--tolerance", "snr=1", "--tolerance", "snr=2"], 2, "tolerance"),
         (["--plot", "p.gif"], 2, "plot-format"),
+        (["--plot", "none/p.svg"], 9, "no-directory"),
         (["--threads", "0"], 2, "usage"),
         (["--ema", "both"], 2, "usage"),
     ],

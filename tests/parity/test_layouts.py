@@ -1,12 +1,20 @@
 """The same model, stored in every way that can be read."""
 
+import os
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from release.architecture.ema import EmaMode
+from release.convert.source import SourceOptions
+from release.errors import InputError
+from release.parity.compare import ParityOptions, compare
 from release.parity.report import Outcome, Verdict
+from release.parity.sides import open_side
+from release.progress import NoProgress
 
 SAMPLES = (
     "plain-fp8",
@@ -121,6 +129,27 @@ def test_report_does_not_depend_on_the_number_of_threads(
     paths = ingredients["base8"], converted["fp8-scaled"]
 
     assert parity(*paths, "--threads=1") == parity(*paths, "--threads=5")
+
+
+def test_file_that_changes_while_it_is_compared_is_refused(write):
+    half = np.ones(4, "<f2").tobytes()
+    paths = [write(name, {"w": ("F16", (4,), half)}) for name in "ab"]
+
+    class Meddler(NoProgress):
+        def stage(self, label, nbytes):
+            del label, nbytes
+            return nullcontext(lambda _: os.utime(paths[1], ns=(1, 1)))
+
+    reading = SourceOptions()
+    with (
+        open_side(paths[0], reading) as first,
+        open_side(paths[1], reading) as second,
+        pytest.raises(InputError) as caught,
+    ):
+        compare(first, second, ParityOptions(), threads=1, progress=Meddler())
+
+    assert caught.value.code == "input-changed"
+    assert caught.value.path == paths[1]
 
 
 # What only one has.

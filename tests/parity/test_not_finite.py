@@ -39,6 +39,16 @@ def test_nan_and_infinities_survive_a_change_of_dtype(one):
     assert found.verdict is Verdict.SAME_VALUES
 
 
+def test_nan_of_either_sign_is_the_same_nan_in_another_dtype(one):
+    negative = ("F32", (0xFFC00000).to_bytes(4, "little") + (1).to_bytes(4, "little"))
+    positive = ("F16", (0x7E00).to_bytes(2, "little") + bytes(2))
+
+    found = one(negative, positive)
+
+    assert found.verdict is Verdict.B_ROUNDED
+    assert found.likeness.n_differing == 1  # the subnormal that became zero
+
+
 def test_nan_beside_values_that_were_rounded_is_no_difference(one, rounding):
     values = np.random.default_rng(1).standard_normal(500)
     data = rounding.bits(values, "F8_E4M3")
@@ -62,6 +72,8 @@ def test_what_is_finite_in_one_file_only_never_passes(one, a, b, tolerances):
     assert found.verdict is Verdict.DIFFERS
     assert found.misses == ("1 of 3 values are NaN or infinite in one file only",)
     assert found.likeness.n_differing == found.likeness.n_not_finite == 1
+    assert found.likeness.n_beyond_rounding == 1
+    assert found.likeness.max_ulp == 0
     assert found.likeness.max_abs == 0.0
 
 

@@ -71,7 +71,7 @@ def test_cells_are_the_blocks_of_each_component_in_order(report):
         ("nan.0", False, 0),
         ("position_ids", False, 0),
     ]
-    snr = [cell.snr for cell in cells[Part.UNET]]
+    snr = [cell.group.snr for cell in cells[Part.UNET]]
     assert snr == [None, pytest.approx(20.0), None]
 
 

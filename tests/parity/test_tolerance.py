@@ -129,6 +129,25 @@ def test_threshold_takes_the_place_of_equal_after_rounding(one, rounding):
     assert one(*pair, "snr=25").misses[0].endswith(" dB is below 25")
 
 
+def test_every_dtype_has_figures_of_its_own(write, compared, rounding):
+    values = np.random.default_rng(3).standard_normal(1000)
+    wide = rounding.bits(values, "F32")
+    first = {UNET: ("F32", (1000,), wide), f"{UNET}2": ("F32", (1000,), wide)}
+    second = {
+        UNET: ("F16", (1000,), rounding.bits(values, "F16")),
+        f"{UNET}2": ("F8_E4M3", (1000,), rounding.bits(values, "F8_E4M3")),
+    }
+
+    group = compared(write("a", first), write("b", second)).by_part[Part.UNET]
+
+    snrs = {storage: found.snr for storage, found in group.differing.items()}
+    assert snrs == {
+        "F32 / F16": pytest.approx(73.8, abs=1),
+        "F32 / F8_E4M3": pytest.approx(31.6, abs=0.5),
+    }
+    assert group.snr == snrs["F32 / F8_E4M3"]
+
+
 def test_thresholds_are_of_floats_only(one):
     ids = ("I64", np.arange(5).tobytes())
     other = ("I64", np.arange(1, 6).tobytes())

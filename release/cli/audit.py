@@ -77,7 +77,7 @@ def audit(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Find out whether a checkpoint follows its recipe, and if not, what was done.
+    """Find out whether a checkpoint follows its recipe.
 
     Every value is computed again from the ingredients and compared; with --sample, some
     of each tensor. What differs is explained, where it can be: other coefficients,

@@ -16,6 +16,7 @@ PLAIN = (
     "inspect",
     "blocks",
     "verify",
+    "audit",
     "releases",
     "presets",
 )
@@ -67,7 +68,7 @@ def test_every_command_offers_json_and_quiet(krelease, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["publish", "build", "convert", "extract", "verify"]
+    "command", ["publish", "build", "convert", "extract", "verify", "audit"]
 )
 def test_everything_that_computes_takes_threads(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")

@@ -96,12 +96,31 @@ def test_tensors_of_a_header_lead_to_the_original(damage, repaired, lone, case):
     assert report["fetched_nbytes"] == report["to_fetch_nbytes"]
 
 
-@pytest.mark.parametrize("what", ["krelease.tensors_xxh3_128", "input_blocks.3"])
-def test_header_with_a_damaged_digest_or_name_is_fetched(
-    damage, repaired, lone, facts, what
+def other_digit(content):
+    """Change one digit of a tensor's digest in the header to another digit."""
+    at = content.index(b'"krelease.tensors_xxh3_128":"') + 40
+    content[at] = ord("1") if content[at] == ord("0") else ord("0")
+    return content
+
+
+def other_name(content):
+    return content.replace(b'input_blocks.3.weight"', b'input_blocks.9.weight"')
+
+
+def other_shape(content):
+    at = content.index(b'"shape":[') + len(b'"shape":[')
+    assert content[at : at + 4] == b"256,"
+    end = content.index(b"]", at)
+    columns = int(content[at + 4 : end])
+    content[at:end] = b"%d,%d" % (columns, 256)
+    return content
+
+
+@pytest.mark.parametrize("change", [other_digit, other_name, other_shape])
+def test_header_that_reads_well_and_is_damaged_is_fetched(
+    damage, repaired, lone, facts, change
 ):
-    at = lone.read_bytes().index(what.encode()) + len(what) + 12
-    damage(flip(at), record=False)
+    damage(change, record=False)
 
     report = repaired("--from", lone)
 
@@ -408,10 +427,7 @@ class TestWrongSource:
         self, damage, refused, tmp_path, lone
     ):
         damage(flip(8 * MIB), record=False)
-        content = bytearray(lone.read_bytes())
-        at = content.index(b'"krelease.tensors_xxh3_128":"') + 40
-        content[at] = ord("0") if content[at] != ord("0") else ord("1")
-        (tmp_path / "other").write_bytes(content)
+        (tmp_path / "other").write_bytes(other_digit(bytearray(lone.read_bytes())))
 
         assert refused("--from", tmp_path / "other")[:2] == (5, "different-file")
 

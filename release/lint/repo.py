@@ -16,12 +16,11 @@ from release.errors import (
 )
 from release.formats.limits import SHARDS_MAX
 from release.hub.beginning import (
-    pinned_commit,
     read_remote_header,
     read_small_file,
 )
 from release.hub.client import HubConnection
-from release.hub.remote import RemoteFile, read_tree
+from release.hub.remote import RemoteFile, read_tree, resolve_commit
 from release.licences.combine import Part
 from release.licences.known import find_licence
 from release.lint.card import CARD_NBYTES_MAX, Card, parse_card
@@ -71,7 +70,7 @@ def read_repo(connection: HubConnection, reference: str) -> Subject:
             hint="for example krelease lint KBlueLeaf/Kohaku-XL-gamma",
         )
     repo_id = found["repo"]
-    commit = pinned_commit(connection, repo_id, found["revision"] or "main")
+    commit = resolve_commit(connection, repo_id, found["revision"] or "main")
     tree = read_tree(connection, repo_id, commit)
     if CARD_NAME not in tree:
         raise CardError(
@@ -100,7 +99,7 @@ def _bases(connection: HubConnection, card: Card) -> Iterator[Part]:
         if REPO.fullmatch(name) is None or "@" in name:
             continue
         try:
-            commit = pinned_commit(connection, name, "main")
+            commit = resolve_commit(connection, name, "main")
             tree = read_tree(connection, name, commit, recursive=False)
             if CARD_NAME not in tree:
                 continue

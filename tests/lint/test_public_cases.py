@@ -253,3 +253,17 @@ def test_character_that_turns_text_around_is_worse_than_one_that_is_unseen(
     assert [(each.rule.id, each.severity.value) for each in draft.findings()] == [
         ("KR002", severity)
     ]
+
+
+def test_misspelt_tag_is_found_without_a_declared_vocabulary(draft):
+    draft.put("text: 1girl, solo", "text: 1girl, absurdes")
+    draft.text = draft.text.partition("## Tags")[0]
+
+    assert texts(draft, "KR403") == ["tag absurdes: did you mean absurdres?"]
+
+
+def test_words_of_any_vocabulary_are_free_where_none_is_declared(draft):
+    draft.put("text: 1girl, solo", "text: 1girl, high quality, Masterpiece, oldest")
+    draft.text = draft.text.partition("## Tags")[0]
+
+    assert draft.rules() == set()

@@ -10,6 +10,7 @@ try:
     from release.cli.app import app
     from release.cli.blocks import blocks
     from release.cli.build import build
+    from release.cli.card import card
     from release.cli.convert import convert
     from release.cli.extract import extract
     from release.cli.inspect import inspect
@@ -34,6 +35,7 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(blocks)
 app.command()(verify)
+app.command()(card)
 app.command()(lint)
 app.command()(licence)
 app.command()(releases)

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from release.build import checkpoint_name
-from release.card.render import render_card
+from release.card.presentation import PLAIN_PRESENTATION, Presentation
+from release.card.render import render_hub_pages
 from release.definition import Definition, folded_recipe
 from release.errors import ReleaseError
 from release.folder import archive_name
 from release.formats.open import open_safetensors
 from release.formats.tensor import tensor_set
 from release.ingredients import Located
-from release.manifest import CARD_NAME, Manifest, read_manifest
+from release.manifest import Manifest, read_manifest
 from release.metadata import MANIFEST_NAME
 from release.progress import Progress
 from release.verify.tensors import tensor_digests
@@ -25,6 +26,7 @@ def find_current(
     *,
     threads: int,
     progress: Progress,
+    presentation: Presentation = PLAIN_PRESENTATION,
 ) -> Manifest | None:
     """Return the manifest of `folder` if building again would change nothing.
 
@@ -35,7 +37,10 @@ def find_current(
         return None
     try:
         manifest = read_manifest(folder / MANIFEST_NAME)
-        if not _states_the_same(definition, located, folder, manifest):
+        if not (
+            _states_the_same(definition, located, manifest)
+            and _has_the_pages(definition, manifest, folder, presentation)
+        ):
             return None
         report = verify(folder, level="xxh3", threads=threads, progress=progress)
     except (ReleaseError, OSError):
@@ -48,7 +53,7 @@ def find_current(
 
 
 def _states_the_same(
-    definition: Definition, located: Sequence[Located], folder: Path, manifest: Manifest
+    definition: Definition, located: Sequence[Located], manifest: Manifest
 ) -> bool:
     identity = folded_recipe(definition).sha256()
     measured = {record.name: record.sha256 for record in manifest.ingredients}
@@ -58,14 +63,19 @@ def _states_the_same(
         return False
     if any(item.sha256 not in {None, measured[item.name]} for item in located):
         return False
-    if not _has_the_same_files(definition, manifest):
-        return False
+    return _has_the_same_files(definition, manifest)
+
+
+def _has_the_pages(
+    definition: Definition, manifest: Manifest, folder: Path, presentation: Presentation
+) -> bool:
+    """Whether card and picture are those that would be rendered."""
     before_card = [
         file for file in manifest.files if file.role in {"archive", "licence"}
     ]
     as_rendered = manifest.model_copy(update={"files": tuple(before_card)})
-    card = render_card(definition, as_rendered).encode()
-    return card == _bytes(folder / CARD_NAME)
+    pages = render_hub_pages(definition, as_rendered, presentation=presentation)
+    return all(_bytes(folder / n) == text.encode() for n, text in pages.items())
 
 
 def _has_the_same_files(definition: Definition, manifest: Manifest) -> bool:

@@ -72,6 +72,8 @@ class Identity(_Table):
     archives: tuple[str, ...] = ()
     """Variants that are also published as a zip with the licence text inside."""
     date: Annotated[str, StringConstraints(pattern=_DATE)] | None = None
+    previous: ReleaseName | None = None
+    """The release before this one, which the changelog compares it with."""
 
 
 class Recipe(_Table):
@@ -121,17 +123,27 @@ class Licence(_Table):
 
 
 class TagRow(_Table):
-    """One row of a tag table: `tag` exactly as the model was trained to read it."""
+    """One row of a tag table: `tag` exactly as the model was trained to read it.
+
+    `other` is what means the same in the other vocabulary of the table.
+    """
 
     meaning: Line
     tag: Line
+    other: Line | None = None
 
 
 class TagTable(_Table):
-    """Table `[[tag_tables]]`: one vocabulary, in the order the maker gives."""
+    """Table `[[tag_tables]]`: one vocabulary, in the order the maker gives.
+
+    `vocabulary` says whose tags they are, `other` whose the tags beside them.
+    """
 
     name: Line
     order: Line
+    vocabulary: Line | None = None
+    other: Line | None = None
+    note: Line | None = None
     rows: Annotated[tuple[TagRow, ...], Field(min_length=1)]
 
 
@@ -149,6 +161,17 @@ class Usage(_Table):
     example_negative_prompt: Line = ""
     fp8_note: Line | None = None
     notes: tuple[Line, ...] = ()
+
+
+class Civitai(_Table):
+    """Table `[civitai]`: what that site's form asks for and nothing here measures."""
+
+    base_model: Line = "SDXL 1.0"
+    model_id: Annotated[int, Field(gt=0)] | None = None
+    trained_words: tuple[Line, ...] = ()
+    steps: Annotated[int, Field(gt=0)] | None = None
+    epochs: Annotated[int, Field(gt=0)] | None = None
+    clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
 
 
 class KnownIssue(_Table):
@@ -205,6 +228,7 @@ class Definition(_Table):
     known_bad: tuple[KnownBadFile, ...] = ()
     known_files: tuple[KnownFile, ...] = ()
     card: CardFacts = CardFacts()
+    civitai: Civitai = Civitai()
 
 
 def with_repo(definition: Definition, repo: str) -> Definition:

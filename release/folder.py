@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from release.build import BuildPlan, checkpoint_name, is_stand_in, plan_build
+from release.card.lineage import LINEAGE_NAME
 from release.card.pointer import ARCHIVE_README_NAME, archive_readme
-from release.card.render import render_card
+from release.card.presentation import PLAIN_PRESENTATION, Presentation
+from release.card.render import render_hub_pages
 from release.definition import Definition
 from release.engine.execute import execute, total_nbytes
 from release.formats.archive import ZipMember, write_stored_zip, zip_nbytes
@@ -41,7 +43,15 @@ from release.variants.preset import find_preset
 _SMALL_FILES_NBYTES: Final = 8 * 1024 * 1024
 """Room for card and manifest, whose sizes depend on what is measured."""
 
-Role = Literal["checkpoint", "archive", "card", "licence", "sums", "manifest"]
+Role = Literal[
+    "checkpoint", "archive", "card", "licence", "picture", "sums", "manifest"
+]
+
+
+_PAGE_ROLES: Final[dict[str, Literal["card", "picture"]]] = {
+    CARD_NAME: "card",
+    LINEAGE_NAME: "picture",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,8 @@ def planned_files(plan: BuildPlan) -> tuple[PlannedFile, ...]:
         )
         for variant in definition.release.archives
     ]
-    summed = [*names, *(archive.name for archive in archives), CARD_NAME, LICENCE_NAME]
+    summed = [*names, *(archive.name for archive in archives)]
+    summed += [CARD_NAME, LICENCE_NAME, LINEAGE_NAME]
     return (
         *(
             PlannedFile(output.name, "checkpoint", output.nbytes)
@@ -88,6 +99,7 @@ def planned_files(plan: BuildPlan) -> tuple[PlannedFile, ...]:
         *archives,
         PlannedFile(LICENCE_NAME, "licence", len(_licence(definition))),
         PlannedFile(CARD_NAME, "card", None),
+        PlannedFile(LINEAGE_NAME, "picture", None),
         PlannedFile(XXH128_SUMS_NAME, "sums", _sums_nbytes(summed, 32)),
         PlannedFile(SHA256_SUMS_NAME, "sums", _sums_nbytes(summed, 64)),
         PlannedFile(MANIFEST_NAME, "manifest", None),
@@ -152,6 +164,7 @@ def build_folder(
     threads: int,
     progress: Progress,
     overwrite: bool = False,
+    presentation: Presentation = PLAIN_PRESENTATION,
 ) -> Manifest:
     """Build a whole release folder at `target`, or leave nothing.
 
@@ -162,6 +175,7 @@ def build_folder(
         threads: Worker threads.
         progress: Where the stages are shown.
         overwrite: Whether an older release folder may be replaced.
+        presentation: What the card is made with.
 
     Returns:
         The manifest, as written.
@@ -200,13 +214,20 @@ def build_folder(
             ),
             checkpoints=tuple(checkpoint_record(output) for output in report.outputs),
         )
-        manifest = _finish(definition, manifest, staging.path, progress)
+        manifest = _finish(
+            definition, manifest, staging.path, progress, presentation=presentation
+        )
         staging.publish()
     return manifest
 
 
 def _finish(
-    definition: Definition, manifest: Manifest, folder: Path, progress: Progress
+    definition: Definition,
+    manifest: Manifest,
+    folder: Path,
+    progress: Progress,
+    *,
+    presentation: Presentation,
 ) -> Manifest:
     """Write everything that is not a checkpoint; the manifest last."""
     files = [
@@ -216,9 +237,11 @@ def _finish(
     write_text_file(folder / LICENCE_NAME, _licence(definition))
     files.append(file_record(folder / LICENCE_NAME, "licence"))
     manifest = manifest.model_copy(update={"files": tuple(files)})
-    write_text_file(folder / CARD_NAME, render_card(definition, manifest))
+    pages = render_hub_pages(definition, manifest, presentation=presentation)
+    for name, text in pages.items():
+        write_text_file(folder / name, text)
+        files.append(file_record(folder / name, _PAGE_ROLES[name]))
     check_card(folder, definition, manifest, progress=progress)
-    files.append(file_record(folder / CARD_NAME, "card"))
     _write_sums(folder, [*manifest.checkpoints, *files])
     files += [
         file_record(folder / name, "sums")

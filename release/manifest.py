@@ -67,7 +67,7 @@ class FileRecord(_Record):
     """A file of the release folder. `name` is relative, with no folder part."""
 
     name: str
-    role: Literal["archive", "card", "licence", "sums"]
+    role: Literal["archive", "card", "licence", "picture", "sums"]
     nbytes: Count
     xxh3_128: Xxh128Hex
     sha256: Sha256Hex
@@ -140,6 +140,29 @@ class RecipeRecord(_Record):
     """Block name -> ingredient -> exact decimal coefficient."""
 
 
+class AuditRecord(_Record):
+    """What an audit of a checkpoint of the release against its recipe found.
+
+    `sentence` says it in one line. Equal values are bit for bit what the recipe gives;
+    near ones are neighbours of that; only `n_compared` tensors and `n_compared_values`
+    of their values were compared.
+    """
+
+    checkpoint: str
+    sentence: str
+    is_whole: bool
+    """Whether every value was compared, or a sample."""
+    n_tensors: Count
+    n_compared: Count
+    n_equal_tensors: Count
+    n_near_tensors: Count
+    n_values: Count
+    n_sampled_values: Count
+    n_compared_values: Count
+    n_equal_values: Count
+    n_near_values: Count
+
+
 class Manifest(_Record):
     """A whole release folder."""
 
@@ -154,6 +177,7 @@ class Manifest(_Record):
     ingredients: Annotated[tuple[IngredientRecord, ...], Field(strict=False)]
     checkpoints: Annotated[tuple[CheckpointRecord, ...], Field(strict=False)]
     files: Annotated[tuple[FileRecord, ...], Field(strict=False)] = ()
+    audit: AuditRecord | None = None
 
     def to_json(self) -> str:
         """Return the canonical text: sorted keys, one final newline."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from release.card.presentation import PLAIN_PRESENTATION, Presentation
 from release.current import find_current
 from release.definition import Definition
 from release.errors import OutputExistsError
@@ -39,6 +40,7 @@ def ensure_folder(
     threads: int,
     progress: Progress,
     overwrite: bool = False,
+    presentation: Presentation = PLAIN_PRESENTATION,
 ) -> Built:
     """Return the release folder, built only if it is not there as it would be built.
 
@@ -50,7 +52,12 @@ def ensure_folder(
     """
     if not overwrite:
         manifest = find_current(
-            definition, located, folder, threads=threads, progress=progress
+            definition,
+            located,
+            folder,
+            threads=threads,
+            progress=progress,
+            presentation=presentation,
         )
         if manifest is not None:
             check_card(folder, definition, manifest, progress=progress)
@@ -69,6 +76,7 @@ def ensure_folder(
         threads=threads,
         progress=progress,
         overwrite=overwrite,
+        presentation=presentation,
     )
     return Built(folder, manifest, is_new=True)
 

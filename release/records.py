@@ -79,7 +79,7 @@ def count_dtypes(entries: Iterable[TensorEntry]) -> dict[str, int]:
 
 def file_record(
     path: Path,
-    role: Literal["archive", "card", "licence", "sums"],
+    role: Literal["archive", "card", "licence", "picture", "sums"],
     *,
     members: tuple[str, ...] = (),
 ) -> FileRecord:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from release.card.presentation import PLAIN_PRESENTATION, Presentation
 from release.definition import Definition, folded_recipe
 from release.engine.standin import make_stand_ins, stand_in_layout, stand_in_nbytes
 from release.folder import planned_nbytes
@@ -36,7 +37,7 @@ class Rehearsal:
     stand_ins: tuple[str, ...]
 
 
-def rehearse(
+def rehearse(  # noqa: PLR0913  # as publishing
     definition: Definition,
     given: Mapping[str, Path],
     root: Path,
@@ -45,6 +46,7 @@ def rehearse(
     progress: Progress,
     note: Callable[[str], None],
     overwrite: bool = False,
+    presentation: Presentation = PLAIN_PRESENTATION,
 ) -> Rehearsal:
     """Do everything that publishing does, without the Hub and without the weights.
 
@@ -56,6 +58,7 @@ def rehearse(
         progress: Where the stages are shown.
         note: Told each step, one line.
         overwrite: Whether an older release folder may be replaced.
+        presentation: What the card is made with.
 
     Raises:
         ReleaseError: As publishing does.
@@ -70,6 +73,7 @@ def rehearse(
             threads=threads,
             progress=progress,
             overwrite=overwrite,
+            presentation=presentation,
         )
         repo_id = definition.release.repo
         with connect(hub.endpoint, hub.token, lfs_only=True) as connection:

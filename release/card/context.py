@@ -4,6 +4,7 @@ What was measured comes from the manifest, what a maker states from the definiti
 two must be about the same release.
 """
 
+from release.card.changes import changes_section
 from release.card.environment import Plain
 from release.card.files import (
     files_section,
@@ -13,6 +14,9 @@ from release.card.files import (
 )
 from release.card.formula import recipe_section
 from release.card.ingredients import HUB, ingredients_section
+from release.card.lineage import LINEAGE_NAME, lineage_of, lineage_text
+from release.card.permissions import permissions_of
+from release.card.programs import programs_section
 from release.card.usage import (
     audience_note,
     settings_section,
@@ -27,8 +31,15 @@ from release.manifest import Manifest
 from release.recipe.rows import is_method
 
 
-def card_context(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
-    """Return the context of every section.
+def card_context(
+    definition: Definition, manifest: Manifest, *, previous: Definition | None = None
+) -> dict[str, Plain]:
+    """Return the context of every section, and of the pages for other sites.
+
+    Args:
+        definition: What the maker states.
+        manifest: What was measured.
+        previous: The release before this one, for the changelog.
 
     Raises:
         CardError: Definition and manifest are of different releases, there is no
@@ -39,16 +50,20 @@ def card_context(definition: Definition, manifest: Manifest) -> dict[str, Plain]
     return {
         "release": _release(definition, manifest),
         "files": files_section(definition, manifest),
+        "programs": programs_section(definition, manifest),
         "settings": settings_section(definition.usage),
         "tag_tables": tags_section(definition),
         "audience": audience_note(definition),
         "sizes": sizes_section(definition.usage),
         "background": _background(definition),
         "recipe": recipe_section(definition, manifest),
+        "lineage": {"text": lineage_text(lineage_of(definition)), "file": LINEAGE_NAME},
         "ingredients": ingredients_section(definition, manifest),
         "measured": measured_section(definition, manifest),
+        "audit": _audit(manifest),
         "issues": _issues(definition),
         "licence": _licence(definition, manifest),
+        "changes": changes_section(definition, previous),
     }
 
 
@@ -73,6 +88,23 @@ def _background(definition: Definition) -> dict[str, Plain]:
     return {"introduction": list(card.introduction), "why": list(card.why)}
 
 
+def _audit(manifest: Manifest) -> dict[str, Plain]:
+    audit = manifest.audit
+    if audit is None:
+        return {"sentence": ""}
+    return {
+        "sentence": audit.sentence,
+        "checkpoint": audit.checkpoint,
+        "is_whole": audit.is_whole,
+        "n_compared": audit.n_compared,
+        "n_tensors": audit.n_tensors,
+        "n_compared_values": audit.n_compared_values,
+        "n_compared_of": audit.n_values,
+        "n_equal_values": audit.n_equal_values,
+        "n_near_values": audit.n_near_values,
+    }
+
+
 def _issues(definition: Definition) -> dict[str, Plain]:
     return {
         "known": [
@@ -89,6 +121,7 @@ def _issues(definition: Definition) -> dict[str, Plain]:
 def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
     licence = definition.licence
     checkpoints = in_published_order(definition, manifest)
+    allowed = permissions_of(licence.name)
     return {
         "name": canonical_licence(licence.name),
         "link": licence.link,
@@ -104,6 +137,13 @@ def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
             if name in {record.name for record in manifest.ingredients}
         ],
         "full_precision": full_precision(checkpoints).name,
+        "title": licences()[canonical_licence(licence.name)].title,
+        "allows": {
+            "uncredited": allowed.uncredited,
+            "merges": allowed.merges,
+            "other_licence": allowed.other_licence,
+            "commercial": allowed.commercial,
+        },
     }
 
 

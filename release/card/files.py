@@ -34,15 +34,19 @@ _DTYPE_TITLES: Final = {
     "F8_E4M3": "fp8 e4m3fn",
     "F8_E5M2": "fp8 e5m2",
 }
-_READERS: Final = {
-    "F64": "further merges, where every digit counts",
-    "F32": "training and further merges",
-    "F16": "most users; also the file to train and merge from",
-    "BF16": "training and inference in bf16",
-    "F8_E4M3": "little memory, in a UI that stores weights as fp8",
-    "F8_E5M2": "little memory, where e4m3fn is not supported",
+_TAKE_IF: Final = {
+    "F64": "you merge further and every digit counts",
+    "F32": "you train, or merge further, and have the memory",
+    "F16": "you are not sure; it is also the file to train and merge from",
+    "BF16": "you train or compute in bf16",
+    "F8_E4M3": "memory is short and your program keeps weights in fp8",
+    "F8_E5M2": "memory is short and your program has no e4m3fn",
 }
+_TAKE_SCALED_IF: Final = "memory is short and you use ComfyUI, which reads its scales"
 _LAYERS_BY_RANK: Final = {2: "Linear", 4: "Conv2d"}
+WORKING_NBYTES: Final = 2_000_000_000
+"""Assumed beside the U-Net's weights: latents, attention and program, for one image."""
+
 _SCALE_SUFFIXES: Final = (".weight_scale", ".scale_weight")
 
 
@@ -50,12 +54,15 @@ def files_section(definition: Definition, manifest: Manifest) -> dict[str, Plain
     """Return the tables of the section "Which file to take"."""
     checkpoints = in_published_order(definition, manifest)
     archives = [file for file in manifest.files if file.role == "archive"]
+    listed = [*checkpoints, *archives]
     note = definition.usage.fp8_note
-    has_fp8 = any(_fp8_codes(checkpoint) for checkpoint in checkpoints)
+    has_fp8 = any(stored_fp8(checkpoint) for checkpoint in checkpoints)
     return {
         "checkpoints": [_checkpoint_row(checkpoint) for checkpoint in checkpoints],
         "archives": [_archive_row(file, checkpoints) for file in archives],
+        "sums": "\n".join(f"{record.sha256}  {record.name}" for record in listed),
         "full_precision": full_precision(checkpoints).name,
+        "working": f"{WORKING_NBYTES // 10**9} GB",
         "note": note if note and has_fp8 else "",
     }
 
@@ -95,27 +102,70 @@ def dtype_words(checkpoint: CheckpointRecord) -> str:
 
     Read off the tensors themselves, never off the variant's name.
     """
-    codes = _fp8_codes(checkpoint)
+    codes = stored_fp8(checkpoint)
     if not codes:
         return _title(_main_code(checkpoint.tensors))
     low = [tensor for tensor in checkpoint.tensors if tensor.dtype in codes]
     rest = [tensor for tensor in checkpoint.tensors if tensor.dtype not in codes]
-    scaled = any(tensor.name.endswith(_SCALE_SUFFIXES) for tensor in rest)
-    details = [_where(low), *(["with scales"] if scaled else [])]
+    details = [_where(low), *(["with scales"] if is_scaled(checkpoint) else [])]
     if rest:
         details.append(f"rest {_title(_main_code(rest))}")
     return f"{' and '.join(_title(code) for code in codes)} ({'; '.join(details)})"
 
 
+def component_title(name: str) -> str:
+    """Return what people call a component; a name that is not known as it is."""
+    titles = {part.value: title for part, title in _COMPONENT_TITLES.items()}
+    return titles.get(name, name)
+
+
+def stored_fp8(checkpoint: CheckpointRecord) -> list[str]:
+    """Return the fp8 dtype codes that a checkpoint holds, sorted; none for others."""
+    codes = {tensor.dtype for tensor in checkpoint.tensors}
+    return sorted(code for code in codes if code in BY_CODE and BY_CODE[code].is_fp8)
+
+
+def is_scaled(checkpoint: CheckpointRecord) -> bool:
+    """Whether a checkpoint holds scales, which its reader must know of."""
+    names = (tensor.name for tensor in checkpoint.tensors)
+    return any(name.endswith(_SCALE_SUFFIXES) for name in names)
+
+
+def main_code(checkpoint: CheckpointRecord) -> str:
+    """Return the code of a checkpoint's fp8, or of the dtype most bytes are of."""
+    return next(iter(stored_fp8(checkpoint)), _main_code(checkpoint.tensors))
+
+
+def vram_text(checkpoint: CheckpointRecord) -> str:
+    """Return how much VRAM one image of about a megapixel takes, estimated, rounded up.
+
+    The U-Net's weights as they are stored, which stay on the card while it samples, and
+    `WORKING_NBYTES`; text encoders and VAE are counted as moved off the card.
+    """
+    unet = sum(
+        tensor.nbytes
+        for tensor in checkpoint.tensors
+        if component_of(tensor.name) is Component.UNET
+    )
+    tenths = -(-(unet + WORKING_NBYTES) // 10**8)
+    return f"{tenths // 10}.{tenths % 10} GB"
+
+
+def _take_if(checkpoint: CheckpointRecord) -> str:
+    if stored_fp8(checkpoint) and is_scaled(checkpoint):
+        return _TAKE_SCALED_IF
+    return _TAKE_IF.get(main_code(checkpoint), "")
+
+
 def _checkpoint_row(checkpoint: CheckpointRecord) -> dict[str, Plain]:
-    codes = _fp8_codes(checkpoint) or [_main_code(checkpoint.tensors)]
     parity = checkpoint.parity
     return {
         "name": checkpoint.name,
         "dtype": dtype_words(checkpoint),
         "size": size_text(checkpoint.nbytes),
         "nbytes": checkpoint.nbytes,
-        "readers": _READERS.get(codes[0], ""),
+        "vram": vram_text(checkpoint),
+        "take_if": _take_if(checkpoint),
         "sha256": checkpoint.sha256,
         "autov2": autov2(checkpoint.sha256),
         "autov3": autov3(checkpoint.data_sha256),
@@ -148,7 +198,7 @@ def _parity_rows(checkpoint: CheckpointRecord) -> list[Plain]:
         key=lambda part: (order.get(part[0], len(order)), part[0]),
     )
     rows: list[Plain] = [
-        _parity_row(_component_title(name), parity) for name, parity in parts
+        _parity_row(component_title(name), parity) for name, parity in parts
     ]
     return [*rows, _parity_row("whole file", checkpoint.parity)]
 
@@ -163,16 +213,6 @@ def _parity_row(title: str, parity: ParityRecord) -> dict[str, Plain]:
         "flushed": parity.flushed,
         "clamped": parity.clamped,
     }
-
-
-def _component_title(name: str) -> str:
-    titles = {part.value: title for part, title in _COMPONENT_TITLES.items()}
-    return titles.get(name, name)
-
-
-def _fp8_codes(checkpoint: CheckpointRecord) -> list[str]:
-    codes = {tensor.dtype for tensor in checkpoint.tensors}
-    return sorted(code for code in codes if code in BY_CODE and BY_CODE[code].is_fp8)
 
 
 def _main_code(tensors: Iterable[TensorRecord]) -> str:

@@ -9,11 +9,11 @@ Source:
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Final, TypeAlias
 
 import yaml
 
+from release.card.usage import middle_cfg
 from release.definition import Definition, Usage
 from release.errors import CardError, visible
 from release.licences.known import canonical_licence
@@ -100,9 +100,7 @@ def _tags(definition: Definition) -> list[str]:
 
 def _example(usage: Usage) -> Field:
     """Return the Hub's example image request, at the middle of the CFG range."""
-    middle = (Decimal(str(usage.cfg_min)) + Decimal(str(usage.cfg_max))) / 2
-    scale = int(middle) if middle == int(middle) else float(middle)
-    parameters: dict[str, Field] = {"guidance_scale": scale}
+    parameters: dict[str, Field] = {"guidance_scale": middle_cfg(usage)}
     if usage.example_negative_prompt:
         parameters = {"negative_prompt": usage.example_negative_prompt, **parameters}
     return {"text": usage.example_prompt, "parameters": parameters}

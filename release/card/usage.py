@@ -1,6 +1,7 @@
 """Card sections about making images: settings, prompts, tags, sizes."""
 
 import re
+from decimal import Decimal
 from typing import Final
 
 from release.card import figures
@@ -27,15 +28,26 @@ def settings_section(usage: Usage) -> dict[str, Plain]:
     }
 
 
+def middle_cfg(usage: Usage) -> int | float:
+    """Return the middle of the recommended CFG range, whole if it is."""
+    middle = (Decimal(str(usage.cfg_min)) + Decimal(str(usage.cfg_max))) / 2
+    return int(middle) if middle == int(middle) else float(middle)
+
+
 def tags_section(definition: Definition) -> list[Plain]:
     """Return the tag tables, in the maker's order and case."""
     return [_tag_table(table) for table in definition.tag_tables]
 
 
+def draws_explicit(definition: Definition) -> bool:
+    """Whether the tags of a model speak of explicit images."""
+    tags = " ".join(row.tag for table in definition.tag_tables for row in table.rows)
+    return _EXPLICIT.search(tags) is not None
+
+
 def audience_note(definition: Definition) -> str:
     """Return for whom the page is, where its tags speak of explicit images; else ""."""
-    tags = " ".join(row.tag for table in definition.tag_tables for row in table.rows)
-    if not _EXPLICIT.search(tags):
+    if not draws_explicit(definition):
         return ""
     if definition.card.not_for_all_audiences:
         return "The model draws explicit images when asked to: not for all audiences."
@@ -54,7 +66,13 @@ def _tag_table(table: TagTable) -> dict[str, Plain]:
     return {
         "name": table.name,
         "order": table.order,
-        "rows": [{"meaning": row.meaning, "tag": row.tag} for row in table.rows],
+        "vocabulary": table.vocabulary or "",
+        "other": table.other or "",
+        "note": table.note or "",
+        "rows": [
+            {"meaning": row.meaning, "tag": row.tag, "other": row.other or ""}
+            for row in table.rows
+        ],
     }
 
 

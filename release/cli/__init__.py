@@ -11,6 +11,8 @@ try:
     from release.cli.audit import audit
     from release.cli.blocks import blocks
     from release.cli.build import build
+    from release.cli.card import card
+    from release.cli.card import card
     from release.cli.convert import convert
     from release.cli.extract import extract
     from release.cli.hash import hash_
@@ -38,9 +40,14 @@ app.command()(convert)
 app.command()(inspect)
 app.command("hash")(hash_)
 app.command()(verify)
+<<<<<<< HEAD
 app.command()(repair)
 app.command()(parity)
 app.command()(audit)
+=======
+app.command()(card)
+>>>>>>> C
+app.command()(card)
 app.command()(lint)
 app.command()(licence)
 app.command()(blocks)

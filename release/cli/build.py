@@ -17,11 +17,13 @@ from release.cli.options import (
     JsonOption,
     QuietOption,
     ReleaseArgument,
+    TemplatesOption,
     ThreadsOption,
     parse_ingredients,
 )
 
 if TYPE_CHECKING:
+    from release.card.presentation import Presentation
     from release.console import Console
     from release.definition import Definition
     from release.ingredients import Located
@@ -39,6 +41,7 @@ def build(
             "--out", metavar="DIR", help="Release folder. If not given: ./RELEASE."
         ),
     ] = None,
+    templates: TemplatesOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
     threads: ThreadsOption = None,
@@ -54,10 +57,12 @@ def build(
     """  # noqa: E501  # a command that can be copied stays on one line
     with session(as_json=json, quiet=quiet) as console:
         from release.acquire import locate_with_hub
+        from release.card.presentation import presentation_of
         from release.threads import choose_threads
 
         wanted, base = load(release, definition)
         given = parse_ingredients(ingredient)
+        shown = presentation_of(wanted, base, templates=templates)
         n_threads = choose_threads(threads)
         target = out or Path(wanted.release.name)
         located = locate_with_hub(
@@ -66,7 +71,15 @@ def build(
         if dry_run:
             _preview(console, wanted, located, target, force=force)
         else:
-            _build(console, wanted, located, target, threads=n_threads, force=force)
+            _build(
+                console,
+                wanted,
+                located,
+                target,
+                presentation=shown,
+                threads=n_threads,
+                force=force,
+            )
 
 
 def _preview(
@@ -97,6 +110,7 @@ def _build(
     located: Sequence["Located"],
     target: Path,
     *,
+    presentation: "Presentation",
     threads: int,
     force: bool,
 ) -> None:
@@ -109,7 +123,13 @@ def _build(
     at_hand = acquire(located, note=console.note)
     check_digests(at_hand, progress=console, threads=threads)
     manifest = build_folder(
-        wanted, at_hand, target, threads=threads, progress=console, overwrite=force
+        wanted,
+        at_hand,
+        target,
+        threads=threads,
+        progress=console,
+        overwrite=force,
+        presentation=presentation,
     )
     console.result(
         "krelease.build/1",

@@ -63,6 +63,14 @@ DefinitionOption = Annotated[
         help="A definition file (TOML), instead of RELEASE.",
     ),
 ]
+TemplatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--templates",
+        metavar="DIR",
+        help="A folder of your own templates, each in place of ours of the same name.",
+    ),
+]
 ReleaseArgument = Annotated[
     str | None,
     typer.Argument(

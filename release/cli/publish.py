@@ -19,6 +19,7 @@ from release.cli.options import (
     JsonOption,
     QuietOption,
     ReleaseArgument,
+    TemplatesOption,
     ThreadsOption,
     parse_ingredients,
 )
@@ -29,6 +30,7 @@ _KEPT_IF_SAME: Final = (
 _REPLACED: Final = "it would be replaced"
 
 if TYPE_CHECKING:
+    from release.card.presentation import Presentation
     from release.console import Console
     from release.definition import Definition
     from release.hub.staged_release import PublishResult
@@ -45,6 +47,7 @@ class _Job:
     given: Mapping[str, Path]
     target: Path
     force: bool
+    presentation: "Presentation"
 
 
 def publish(
@@ -75,6 +78,7 @@ def publish(
             help="Release folder. If not given: ./RELEASE, or ./RELEASE-rehearsal.",
         ),
     ] = None,
+    templates: TemplatesOption = None,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
     threads: ThreadsOption = None,
@@ -89,6 +93,7 @@ def publish(
     Example: krelease publish gamma-rev2 --rehearse
     """
     with session(as_json=json, quiet=quiet) as console:
+        from release.card.presentation import presentation_of
         from release.definition import with_repo
         from release.threads import choose_threads
 
@@ -98,7 +103,9 @@ def publish(
         name = wanted.release.name
         target = out or Path(f"{name}-rehearsal" if rehearse else name)
         n_threads = choose_threads(threads)
-        job = _Job(wanted, base, parse_ingredients(ingredient), target, force)
+        given = parse_ingredients(ingredient)
+        shown = presentation_of(wanted, base, templates=templates)
+        job = _Job(wanted, base, given, target, force, shown)
         if dry_run:
             _preview(console, job, rehearse=rehearse)
         elif rehearse:
@@ -160,6 +167,7 @@ def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
         progress=console,
         note=console.note,
         overwrite=job.force,
+        presentation=job.presentation,
     )
     git = done.git_directory
     document = _document(done.built, done.published)
@@ -195,6 +203,7 @@ def _publish(console: "Console", job: _Job, *, threads: int) -> None:
         threads=threads,
         progress=console,
         overwrite=job.force,
+        presentation=job.presentation,
     )
     with connect() as connection:
         published = push(

@@ -127,6 +127,26 @@ def manifest(document: dict[str, Any]) -> Manifest:
     return Manifest.model_validate(document)
 
 
+@pytest.fixture
+def rev1(document: dict[str, Any]) -> tuple[Definition, Manifest]:
+    """Gamma rev1 of the catalog, in one variant."""
+    known, _ = find_definition("gamma-rev1", HERE)
+    folded = folded_recipe(known)
+    stated = known.recipe
+    document |= {"release": "gamma-rev1", "title": known.release.title, "tag": "rev1"}
+    document["recipe"] |= {
+        "sha256": folded.sha256(),
+        "output": stated.output,
+        "steps": dict(stated.steps),
+        "rows": folded.decimal_rows(),
+    }
+    document["ingredients"][3] |= {"name": "base7", "title": "Kohaku-XL base7"}
+    (full,) = (each for each in document["checkpoints"] if each["variant"] == "fp16")
+    full |= {"name": "kohaku-xl-gamma-rev1.fp16.safetensors", "sha256": "91" * 32}
+    document |= {"checkpoints": [full], "files": []}
+    return known, Manifest.model_validate(document)
+
+
 def ingredient(name: str, title: str, **facts: object) -> dict[str, Any]:
     return {
         "name": name,
@@ -145,7 +165,7 @@ def fp16() -> dict[str, Any]:
         nbytes=6_938_040_706,
         sha256="38942904e9" + "16" * 27,
         tensors=[
-            tensor(f"{LINEAR}.weight", "F16", [1280, 320]),
+            tensor(f"{LINEAR}.weight", "F16", [1280, 2_005_831]),
             tensor(f"{LINEAR}.bias", "F16", [1280]),
             tensor(f"{CONV}.weight", "F16", [320, 4, 3, 3]),
             tensor(NORM, "F16", [320]),
@@ -176,7 +196,7 @@ def fp8() -> dict[str, Any]:
         nbytes=4_271_998_123,
         sha256="f8" * 32,
         tensors=[
-            tensor(f"{LINEAR}.weight", "F8_E4M3", [1280, 320]),
+            tensor(f"{LINEAR}.weight", "F8_E4M3", [1280, 2_005_831]),
             tensor(f"{LINEAR}.bias", "F8_E4M3", [1280]),
             tensor(f"{CONV}.weight", "F8_E4M3", [320, 4, 3, 3]),
             tensor(NORM, "F16", [320]),

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
 
-from release.card.render import render_card
+from release.card.presentation import presentation_of
+from release.card.render import render_card, render_hub_pages
 from release.definition import Definition, folded_recipe
 from release.errors import CardError
 from release.manifest import Manifest
 
+HERE = Path(__file__).parent
 TABLE_ROW = re.compile(r"^\|.*\|$")
 
 
@@ -66,10 +69,25 @@ def page(
     )
 
 
-def test_card_of_gamma_rev2_is_the_golden_page(
+def test_pages_of_gamma_rev2_are_the_golden_ones(
     definition: Definition, manifest: Manifest, golden: Callable[[str, str], None]
 ) -> None:
-    golden("gamma-rev2.md", render_card(definition, manifest))
+    pages = render_hub_pages(
+        definition, manifest, presentation=presentation_of(definition, HERE)
+    )
+
+    assert list(pages) == ["README.md", "lineage.svg"]
+    golden("gamma-rev2.md", pages["README.md"])
+    golden("gamma-rev2.svg", pages["lineage.svg"])
+
+
+def test_pages_of_gamma_rev1_are_the_golden_ones(
+    rev1: tuple[Definition, Manifest], golden: Callable[[str, str], None]
+) -> None:
+    pages = render_hub_pages(*rev1)
+
+    golden("gamma-rev1.md", pages["README.md"])
+    golden("gamma-rev1.svg", pages["lineage.svg"])
 
 
 def test_card_from_a_manifest_read_back_has_the_same_bytes(

@@ -19,6 +19,7 @@ PLAIN = (
     "repair",
     "parity",
     "audit",
+    "card",
     "lint",
     "licence",
     "blocks",
@@ -74,7 +75,7 @@ def test_every_command_offers_json_and_quiet(krelease, command):
 
 @pytest.mark.parametrize(
     "command",
-    ["publish", "build", "convert", "extract", "verify", "hash", "parity", "lint"],
+    ["publish", "build", "convert", "extract", "verify", "hash", "parity", "audit", "lint"],
 )
 def test_everything_that_computes_takes_threads(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from release.audit.built import audit_build
 from release.build import BuildPlan, checkpoint_name, is_stand_in, plan_build
 from release.card.lineage import LINEAGE_NAME
 from release.card.pointer import ARCHIVE_README_NAME, archive_readme
@@ -183,6 +184,7 @@ def build_folder(
     Raises:
         CheckpointError: An ingredient is damaged, differs in form, or holds NaN.
         OutputError: The target exists, there is no room, or a write failed.
+        IntegrityError: Computed a second time, a value came out differently.
         CardError: The card cannot be rendered truthfully.
     """
     with ExitStack() as stack:
@@ -198,6 +200,7 @@ def build_folder(
             report = execute(
                 plan.passes, staging.path, threads=threads, advance=advance
             )
+        audit = audit_build(plan, staging.path, threads=threads, progress=progress)
         manifest = Manifest(
             schema_name=SCHEMA,
             release=definition.release.name,
@@ -213,6 +216,7 @@ def build_folder(
                 for item in located
             ),
             checkpoints=tuple(checkpoint_record(output) for output in report.outputs),
+            audit=audit,
         )
         manifest = _finish(
             definition, manifest, staging.path, progress, presentation=presentation

@@ -7,7 +7,8 @@ from release.definition import Definition
 from release.errors import CardError, OutputExistsError, UsageError, visible
 from release.formats.output import write_text_file
 from release.formats.space import write_failure
-from release.manifest import MANIFEST_NAME, Manifest, read_manifest
+from release.manifest import Manifest, read_manifest
+from release.metadata import MANIFEST_NAME
 
 
 def built_manifest(definition: Definition, folder: Path) -> Manifest:

@@ -12,7 +12,6 @@ try:
     from release.cli.blocks import blocks
     from release.cli.build import build
     from release.cli.card import card
-    from release.cli.card import card
     from release.cli.convert import convert
     from release.cli.extract import extract
     from release.cli.hash import hash_
@@ -40,13 +39,9 @@ app.command()(convert)
 app.command()(inspect)
 app.command("hash")(hash_)
 app.command()(verify)
-<<<<<<< HEAD
 app.command()(repair)
 app.command()(parity)
 app.command()(audit)
-=======
-app.command()(card)
->>>>>>> C
 app.command()(card)
 app.command()(lint)
 app.command()(licence)

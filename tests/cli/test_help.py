@@ -75,7 +75,17 @@ def test_every_command_offers_json_and_quiet(krelease, command):
 
 @pytest.mark.parametrize(
     "command",
-    ["publish", "build", "convert", "extract", "verify", "hash", "parity", "audit", "lint"],
+    [
+        "publish",
+        "build",
+        "convert",
+        "extract",
+        "verify",
+        "hash",
+        "parity",
+        "audit",
+        "lint",
+    ],
 )
 def test_everything_that_computes_takes_threads(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")

@@ -46,6 +46,10 @@ def read_named(what: str) -> tuple[Claim, ...] | HubRevision:
         IntegrityError: The file is no manifest and no sums file.
     """
     path = Path(what)
+    if _is_there(path) and path.is_dir():
+        raise InputError(
+            path, "is a folder, expected a list", code="not-a-file", hint=_FORMS
+        )
     if _is_there(path):
         return _read_file(path)
     digest = _DIGEST.fullmatch(what)

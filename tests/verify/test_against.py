@@ -290,6 +290,14 @@ def test_list_that_is_not_there_is_not_looked_for_on_the_hub(
     assert caught.value.code == "not-found"
 
 
+def test_folder_is_no_list(folder):
+    with pytest.raises(InputError) as caught:
+        read_named(str(folder))
+
+    assert caught.value.code == "not-a-file"
+    assert "name a manifest.json" in caught.value.hint
+
+
 def test_list_of_another_program_shows_the_line(folder, alone):
     (folder / "LIST").write_text(f"SHA1 ({FP16}) = 0123\n")
 

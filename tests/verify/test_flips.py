@@ -17,7 +17,7 @@ from release.variants.preset import find_preset
 from release.verify.verify import verify
 
 N_FLIPS = 10_000
-N_TENSORS = 30
+N_TENSORS = 24
 
 
 @pytest.fixture

@@ -7,4 +7,6 @@ kernel: one tensor, in chunks. read brings them in, combine adds them up, writer
 stream: the pass itself, on all threads.
 seal: digests of the finished file, its header, and the proof that it reads back.
 execute: all of it in order, or nothing.
+parity: the same tensors of two checkpoints, compared; value_parity does it chunk by
+    chunk, likeness says what was found.
 """

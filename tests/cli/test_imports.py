@@ -45,6 +45,13 @@ def test_verify_never_loads_torch_nor_the_hub(release_folder):
     assert loaded_after(as_program(), wanted, "verify", release_folder) == "xxhash"
 
 
+def test_hash_never_loads_torch_nor_numpy(release_folder):
+    wanted = "torch numpy jinja2 huggingface_hub safetensors rich yaml xxhash"
+    path = next(release_folder.glob("*-fp8.safetensors"))
+
+    assert loaded_after(as_program(), wanted, "hash", path, "--threads=2") == "xxhash"
+
+
 def test_verify_of_one_file_loads_no_torch_either(release_folder):
     path = next(release_folder.glob("*-fp8.safetensors"))
 

@@ -24,6 +24,7 @@ from release.audit.states import (
 )
 from release.audit.verdict import Verdict
 from release.engine.parallel import run_all
+from release.recipe.rows import is_method
 
 _PROVING: Final = 32
 """Values that must be equal to say where they come from."""
@@ -89,19 +90,26 @@ class _Judge:
 
     def of_open(self, states: States) -> Iterator[Finding]:
         """Say what can be said of tensors without a declared sum at hand."""
-        rest = [each for each in states.open if each.moments is not None]
         if self._question.recipe is None:
-            yield from solved(self._bench, rest)
+            yield from solved(self._bench, states.open)
             return
-        made = [each for each in states.open if each.task.job.methods]
-        if made:
-            yield self._bench.finding(
-                Verdict.UNIDENTIFIABLE,
-                made,
-                "made by a method beyond sums, which only a whole audit compares",
-            )
         missing = set(self._question.missing)
-        lacking = [each for each in rest if missing & {*(each.task.declared or {})}]
+        made: list[Sampled] = []
+        lacking: list[Sampled] = []
+        other: list[Sampled] = []
+        for each in states.open:
+            declared = each.task.declared or {}
+            if any(is_method(leaf) for leaf in declared):
+                made.append(each)
+            else:
+                has_part = each.moments is not None and missing & declared.keys()
+                (lacking if has_part else other).append(each)
+        for pile, detail in (
+            (made, "made by a method beyond sums, which only a whole audit compares"),
+            (other, "cannot be compared: an ingredient at hand lacks them"),
+        ):
+            if pile:
+                yield self._bench.finding(Verdict.UNIDENTIFIABLE, pile, detail)
         yield from partial_findings(
             lacking, self._samples, self._evidence.places, missing=missing
         )

@@ -30,7 +30,7 @@ def declared_question(metadata: Mapping[str, str]) -> Question:
         if error.code != "import-nothing":
             raise
         raise RecipeError(
-            "the file's header declares no recipe",
+            "the header declares no recipe",
             code="audit-no-recipe",
             hint="pass --recipe or --release, or --fit to find the coefficients",
         ) from error

@@ -106,9 +106,11 @@ def audit(
         given = parse_named(ingredient)
         n_threads = choose_threads(threads)
         with open_source(file, SourceOptions()) as source:
-            metadata = source.checkpoint.metadata
             asked = ask(
-                metadata, given, _named(recipe, release, fit=fit), convention=convention
+                source.checkpoint,
+                given,
+                _named(recipe, release, fit=fit),
+                convention=convention,
             )
             paths = ingredient_paths(
                 asked, given, console=console, checks=not sample, threads=n_threads
@@ -117,9 +119,8 @@ def audit(
             for line in _warnings(asked, question):
                 console.warn(line)
             subject = Ingredient(source.stem, source.checkpoint, source.layout)
-            options = AuditOptions(
-                sample=sample, threads=n_threads, claimed=claimed_ingredients(metadata)
-            )
+            claimed = claimed_ingredients(source.checkpoint.metadata)
+            options = AuditOptions(sample=sample, threads=n_threads, claimed=claimed)
             with open_ingredients(asked.recipe, paths, SourceOptions()) as opened:
                 report = run(
                     subject, question, opened.ingredients, options, progress=console

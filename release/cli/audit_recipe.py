@@ -9,7 +9,7 @@ from release.audit.audit import any_sum
 from release.audit.question import Question
 from release.audit.recipes import declared_question
 from release.catalog.recipes import find_recipe, read_recipe_of
-from release.errors import UsageError, visible
+from release.errors import RecipeError, UsageError, visible
 from release.gather import check_declared, find_at_hand
 from release.recipe.conventions import DEFAULT_CONVENTION
 from release.recipe.file import parse_recipe
@@ -22,6 +22,7 @@ from release.recipe.text import Origin, RecipeText, recipe_of_expression
 
 if TYPE_CHECKING:
     from release.console import Console
+    from release.formats.checkpoint import Checkpoint
 
 _PARTS_OF_EXPRESSIONS = frozenset("+-*() ,'")
 
@@ -53,7 +54,7 @@ class Asked:
 
 
 def ask(
-    metadata: Mapping[str, str],
+    checkpoint: "Checkpoint",
     given: Mapping[str, str],
     named: tuple[str, str],
     *,
@@ -62,7 +63,7 @@ def ask(
     """Return what is asked.
 
     Args:
-        metadata: Of the file's header.
+        checkpoint: The file.
         given: Ingredient name -> path, as the user named them.
         named: "fit", "release", "recipe" or "header", and what was named.
         convention: For an expression.
@@ -75,10 +76,7 @@ def ask(
     if kind == "fit":
         asked = _any_sum(given)
     elif kind == "header":
-        found = declared_question(metadata)
-        if found.recipe is None:
-            raise AssertionError("a header declares a recipe or is refused")
-        asked = Asked(found.recipe, found.text, found.origin, Path())
+        asked = _declared(checkpoint)
     elif kind == "release":
         recipe = find_recipe(name, Path())
         asked = _of_text(recipe.recipe, f"release {name}", recipe.folder)
@@ -123,6 +121,16 @@ def ingredient_paths(
         at_hand = {name: known[name] for name in paths}
         check_declared(at_hand, paths, progress=console, threads=threads)
     return paths
+
+
+def _declared(checkpoint: "Checkpoint") -> Asked:
+    try:
+        found = declared_question(checkpoint.metadata)
+    except RecipeError as error:
+        raise error.within(str(checkpoint.path)) from error
+    if found.recipe is None:
+        raise AssertionError("a header declares a recipe or is refused")
+    return Asked(found.recipe, found.text, found.origin, Path())
 
 
 def _any_sum(given: Mapping[str, str]) -> Asked:

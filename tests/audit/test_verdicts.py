@@ -122,7 +122,6 @@ def test_mistakes_with_the_list_of_weights_are_named(audit, merged, listed, word
     [
         ("beta7 + 1.0*anxl3 + 0.25*(base8 - beta7)", "anxl2 was not subtracted"),
         ("beta7 + 1.0*(anxl2 - anxl3) + 0.25*(base8 - beta7)", "wrong way round"),
-        ("beta7 + 1.0*anxl3 + 0.25*base8", "nothing was subtracted"),
     ],
 )
 def test_mistakes_with_differences_are_named(audit, merged, wrong, words):
@@ -149,13 +148,12 @@ def test_swapped_ingredients_are_named_whatever_else_the_recipe_says(
     assert detail == "anxl2 and anxl3 are swapped"
 
 
-@pytest.mark.parametrize("options", [(), ("--sample",)])
-def test_float16_file_in_between_is_recognised(audit, merged, options):
+def test_float16_file_in_between_is_recognised(audit, merged):
     def formula(x, w):
         step = gamma_of(wide(x)).astype(F16).astype(np.float64)
         return blended(wide(x), w, step)
 
-    found = audit(merged(formula), *options)
+    found = audit(merged(formula))
 
     finding = found.finding("intermediate-file")
     assert found.code == 6
@@ -178,15 +176,14 @@ def test_arithmetic_in_float16_is_recognised(audit, merged):
     assert len(finding["tensors"]) > 1900
 
 
-@pytest.mark.parametrize("options", [(), ("--sample",)])
-def test_sums_in_float32_count_as_following_the_recipe(audit, merged, options):
+def test_sums_in_float32_count_as_following_the_recipe(audit, merged):
     def formula(x, w):
         single = {name: values.astype(np.float32) for name, values in x.items()}
         step = gamma_of(single, np.float32(1), np.float32(0.25))
         w = np.float32(w)
         return ((1 - w) * step + w * single["anxl3"]).astype(F16)
 
-    found = audit(merged(formula), *options)
+    found = audit(merged(formula))
 
     assert (found.code, found.verdict) == (0, "rounding-order")
     assert found.document["values"]["near"] > 0
@@ -231,7 +228,6 @@ def test_a_part_of_another_ingredient_is_said_to_be_taken_from_it(audit, rev2, m
     "name",
     [
         f"{UNET}middle_block.1.proj_in.weight",
-        f"{TEXT}encoder.layers.3.layer_norm1.bias",
         f"{UNET}out.2.bias",
     ],
 )

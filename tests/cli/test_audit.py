@@ -173,5 +173,5 @@ def test_a_damaged_recipe_in_the_header_is_named(krelease, tmp_path, ingredients
     code, _, err = krelease("audit", path, f"-ibeta7={ingredients['beta7']}")
 
     assert code == 3
-    assert "error: krelease.recipe: got the schema 'x'" in err
+    assert f"error: {path}: krelease.recipe: got the schema 'x'" in err
     assert "hint: " in err

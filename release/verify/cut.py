@@ -18,8 +18,9 @@ def is_cut(examined: Examination, claim: Claim) -> bool:
     """Return whether the file is the beginning of the one that is claimed."""
     header, fault = examined.header, examined.fault
     if header is not None:
-        is_same_header = claim.header_nbytes in {None, header.nbytes}
-        return fault is not None and fault.code == "truncated" and is_same_header
+        names = {each.name for each in claim.tensors}
+        is_of_it = not names or names == {each.name for each in header.tensors}
+        return fault is not None and fault.code == "truncated" and is_of_it
     if claim.header_nbytes is None or examined.nbytes >= claim.header_nbytes:
         return False
     length = (claim.header_nbytes - _LENGTH_NBYTES).to_bytes(_LENGTH_NBYTES, "little")

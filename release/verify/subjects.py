@@ -1,13 +1,13 @@
 """What is to be verified: the files that the user's paths lead to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from release.claims.claim import Claim, source_of_file
-from release.claims.gather import claims_beside, folder_claims, record_claims
+from release.claims.gather import folder_claims, record_claims
 from release.errors import CheckpointError, InputError
 from release.formats.folder_layout import list_folder
 from release.formats.input import InputFile
@@ -19,6 +19,9 @@ from release.verify.compare import claims_by_name
 SUFFIX: Final = ".safetensors"
 _DIGESTS: Final = frozenset({"autov2", "sha256"})
 """Sources that are about one file, whatever its name."""
+
+Beside = Callable[[Path], tuple[Claim, ...]]
+"""Folder -> what lies in it says; each folder is asked once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,14 @@ def find_subjects(paths: Sequence[Path], named: Sequence[Claim]) -> Subjects:
         IntegrityError: What lies beside a file is not what its name promises.
     """
     found = Subjects()
+    beside = cache(folder_claims)
     for path in paths:
         if path.is_dir():
-            _add_folder(found, path, tuple(named))
+            _add_folder(found, path, tuple(named), beside)
         else:
             if len(paths) == 1:
                 InputFile(path).close()  # nothing else could be said in a report
-            claims = tuple(named) or claims_beside(path)
+            claims = tuple(named) or (*beside(path.parent), *record_claims(path))
             name = path.name if len(paths) == 1 else str(path)
             subject = Subject(path, name, claims)
             as_members = path.suffix.lower() == ".zip" and _is_of_members(subject)
@@ -96,13 +100,15 @@ def _is_of_members(archive: Subject) -> bool:
     return not is_digest and not claims_by_name(archive.path, archive.claims)
 
 
-def _add_folder(found: Subjects, folder: Path, named: tuple[Claim, ...]) -> None:
+def _add_folder(
+    found: Subjects, folder: Path, named: tuple[Claim, ...], beside: Beside
+) -> None:
     before = len(found.files) + len(found.missing)
     manifest = folder / MANIFEST_NAME
     if not named and manifest.is_file() and not manifest.is_symlink():
         _add_release(found, folder, manifest)
     else:
-        _add_listed(found, folder, named)
+        _add_listed(found, folder, named, beside)
     if len(found.files) + len(found.missing) == before:
         raise InputError(
             folder,
@@ -159,9 +165,10 @@ def _add_claimed(
             found.missing.append((path, claim))
 
 
-def _add_listed(found: Subjects, folder: Path, named: tuple[Claim, ...]) -> None:
+def _add_listed(
+    found: Subjects, folder: Path, named: tuple[Claim, ...], beside: Beside
+) -> None:
     """Add what lists name and every safetensors file of a folder without a manifest."""
-    beside = cache(folder_claims)
     listed = named or beside(folder)
     begin = len(found.files)
     unique = {claim.name: claim for claim in listed}

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import safetensors.torch
+import torch
 
 from release.claims.named import HubRevision, read_named
 from release.errors import InputError, IntegrityError, UsageError
@@ -36,6 +37,17 @@ def sha256_of(path):
     command = ["sha256sum", path]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout.split()[0].removeprefix("\\")
+
+
+def read(path):
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]
+
+
+def write(path, header, data):
+    text = json.dumps(header, separators=(",", ":")).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 def flip(path, at):
@@ -190,6 +202,37 @@ def test_sums_beside_a_file_vouch_for_it(sums, alone):
     assert found.verdict == "intact"
     assert found.reached.source.kind == "sums beside"
     assert "it came with the file" in found.reached.sentence
+
+
+def test_sums_beside_a_file_are_asked_before_its_own_header(sums, alone):
+    shutil.copy(sums / "SHA256SUMS", alone.parent)
+
+    (found,) = verify(alone, level="xxh3", threads=1, progress=NoProgress()).files
+
+    assert (found.reached.source.kind, found.reached.compared) == (
+        "sums beside",
+        "sha256",
+    )
+
+
+@pytest.mark.parametrize("edit", ["", "edited"])
+def test_cut_file_is_truncated_also_when_its_header_was_edited(folder, alone, edit):
+    header, data = read(alone)
+    header["__metadata__"]["note"] = edit
+    write(alone, header, data[:-1])
+
+    found = only(alone, folder / "manifest.json")
+
+    assert (found.verdict, found.whole.n_whole) == ("truncated", 4)
+
+
+def test_cut_file_of_somebody_else_is_not_what_it_claims(folder, alone):
+    safetensors.torch.save_file({"other": torch.ones(99)}, alone)
+    alone.write_bytes(alone.read_bytes()[:-1])
+
+    found = only(alone, folder / "manifest.json")
+
+    assert found.verdict == "not what it claims"
 
 
 def test_pickled_file_can_be_compared_with_sums(tmp_path):

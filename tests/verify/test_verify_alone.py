@@ -215,6 +215,46 @@ def test_bytes_behind_the_last_tensor_are_damage(path):
     assert "2 bytes follow the last tensor" in found.detail
 
 
+def test_damage_to_the_list_of_digests_is_told_from_damage_to_the_tensor(path):
+    header, data = read(path)
+    digests = header["__metadata__"][DIGESTS[0]]
+    other = "0" if digests[0] != "0" else "1"
+    header["__metadata__"][DIGESTS[0]] = other + digests[1:]
+    write(path, header, data)
+
+    found = check(path)
+
+    first = min(name for name in header if name != "__metadata__")
+    assert found.verdict == "damaged"
+    assert found.detail == (
+        f"the header is damaged: its digests of 1 tensor ({first}) are wrong"
+    )
+    assert found.damage.has_header
+    assert found.damage.tensors == ()
+
+
+def test_other_weights_under_the_old_digests_are_not_what_they_claim(path):
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(path)
+    other = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
+    safetensors.torch.save_file(other, path, metadata)
+
+    found = check(path)
+
+    assert found.verdict == "not what it claims"
+    assert "another program changed the weights and kept them" in found.detail
+
+
+def test_data_that_is_all_zeros_behind_a_true_header_is_damaged(path):
+    header, data = read(path)
+    write(path, header, bytes(len(data)))
+
+    found = check(path)
+
+    assert (found.verdict, len(found.tensors)) == ("damaged", 5)
+
+
 def test_hostile_metadata_is_shown_harmlessly(path):
     header, data = read(path)
     header["__metadata__"]["krelease.variant"] = "\x1b[2J" + "x" * 500

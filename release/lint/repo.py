@@ -157,6 +157,10 @@ class _Source:
             file = found.get(record.name)
             if file is not None and file.sha256 == record.sha256:
                 found[record.name] = replace(file, data_sha256=record.data_sha256)
+        for other in manifest.files if manifest else ():
+            file = found.get(other.name)
+            if file is not None and file.sha256 == other.sha256:
+                found[other.name] = replace(file, members=other.members)
         return found
 
     def _with_header(self, facts: FileFacts, file: RemoteFile) -> FileFacts:

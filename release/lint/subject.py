@@ -42,7 +42,8 @@ class Weights:
 class FileFacts:
     """A file beside the card; what is not known is None.
 
-    `data_sha256` is the SHA-256 of a checkpoint's data, without its header.
+    `data_sha256` is the SHA-256 of a checkpoint's data, without its header; `members`
+    are the names inside of a zip.
     """
 
     name: str
@@ -50,6 +51,7 @@ class FileFacts:
     sha256: str | None = None
     data_sha256: str | None = None
     weights: Weights | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def is_weights(self) -> bool:

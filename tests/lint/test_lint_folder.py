@@ -4,6 +4,7 @@ import hashlib  # noqa: TID251 - an oracle of its own
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,29 @@ def test_files_beside_a_card_that_is_named_are_looked_at(folder):
     write(folder, "- `m.safetensors`: 3 MB\n")
 
     assert rules(folder / "README.md") == ["KR202"]
+
+
+def pack(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+
+
+def test_zip_of_weights_without_a_licence_is_found(folder):
+    pack(folder / "m.zip", "m.safetensors", "README.txt")
+
+    assert found(folder)[0].startswith(
+        "m.zip: KR104 error: holds weights, but no LICEN"
+    )
+
+
+def test_zip_with_its_licence_or_without_weights_is_fine(folder):
+    pack(folder / "a.zip", "a/m.safetensors", "a/LICENSE")
+    pack(folder / "b.zip", "pictures/1.png")
+    (folder / "c.zip").write_bytes(b"PK\x05\x06" + b"\xff" * 40)
+    (folder / "d.zip").write_bytes(b"")
+
+    assert found(folder) == []
 
 
 def test_pipe_in_the_folder_is_passed_over(folder):

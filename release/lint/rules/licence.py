@@ -16,7 +16,7 @@ from release.licences.known import (
 )
 from release.licences.release import base_part, licence_parts
 from release.lint.rule import ERROR, Edit, Problem
-from release.lint.subject import Subject
+from release.lint.subject import LICENCE_NAMES, FileFacts, Subject
 from release.manifest import LICENCE_NAME
 
 _OTHER: Final = "other"
@@ -112,21 +112,34 @@ def _wrong_id(subject: Subject, stated: str) -> Problem:
 
 
 def licence_file(subject: Subject) -> Iterator[Problem]:
-    """KR104: a file holds the text of the licence, word for word."""
+    """KR104: a file holds the text of the licence, word for word; so does each zip."""
     licence = find_licence(subject.licence)
     if subject.files is None or licence is None:
         return
     line = subject.licence_line
-    if subject.licence_file is None:
-        if "requires-text" in licence.flags and not licence.hub_id:
-            yield Problem(line, f"{licence.name}: no file {LICENCE_NAME} with its text")
+    if subject.licence_file is not None:
+        file, text = subject.licence_file
+        found = licence_of_text(text)
+        if found and found != licence.name:
+            yield Problem(line, f"{file} holds the text of {found}, not {licence.name}")
+        elif not found and licence.text:
+            said = f"{file} does not hold the known text of {licence.name}"
+            yield Problem(line, said)
+    if "requires-text" not in licence.flags or licence.hub_id:
         return
-    file, text = subject.licence_file
-    found = licence_of_text(text)
-    if found and found != licence.name:
-        yield Problem(line, f"{file} holds the text of {found}, not {licence.name}")
-    elif not found and licence.text:
-        yield Problem(line, f"{file} does not hold the known text of {licence.name}")
+    if subject.licence_file is None:
+        yield Problem(line, f"{licence.name}: no file {LICENCE_NAME} with its text")
+    for each in subject.files.values():
+        if _lacks_licence(each):
+            said = f"holds weights, but no {LICENCE_NAME}: {licence.name} asks for it"
+            yield Problem(0, said, file=each.name)
+
+
+def _lacks_licence(file: FileFacts) -> bool:
+    """Whether a file is a zip with weights in it and no licence."""
+    names = [member.rpartition("/")[2] for member in file.members]
+    has_weights = any(FileFacts(name, 0).is_weights for name in names)
+    return has_weights and not set(LICENCE_NAMES) & set(names)
 
 
 def contradiction(subject: Subject) -> Iterator[Problem]:

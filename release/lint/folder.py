@@ -17,10 +17,10 @@ from release.errors import (
 from release.formats.input import InputFile
 from release.formats.limits import FOLDER_ENTRIES_MAX
 from release.formats.open import open_safetensors
-from release.formats.pickled.source import Source
-from release.formats.pickled.zip_end import find_directory
 from release.formats.refused import RefusedError
 from release.formats.scan import scan
+from release.formats.unzip.end import find_directory
+from release.formats.unzip.source import Source
 from release.lint.card import CARD_NBYTES_MAX, Card, parse_card
 from release.lint.rules.digests import HASH_KEY, digest_claims
 from release.lint.subject import (

@@ -54,7 +54,7 @@ def files_section(definition: Definition, manifest: Manifest) -> dict[str, Plain
     """Return the tables of the section "Which file to take"."""
     checkpoints = in_published_order(definition, manifest)
     archives = [file for file in manifest.files if file.role == "archive"]
-    listed = [*checkpoints, *archives]
+    listed: list[CheckpointRecord | FileRecord] = [*checkpoints, *archives]
     note = definition.usage.fp8_note
     has_fp8 = any(stored_fp8(checkpoint) for checkpoint in checkpoints)
     return {

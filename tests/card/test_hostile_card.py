@@ -125,15 +125,15 @@ def test_payload_is_read_literally_everywhere(
 ) -> None:
     tokens = PARSER.parse(body_of(poisoned(gamma, document, payload)))
 
-    def times(parsed: list[Token], text: str) -> int:
+    def read(parsed: list[Token]) -> str:
         leaves = [leaf for token in parsed for leaf in (token.children or [token])]
-        return "".join(leaf.content for leaf in leaves if leaf.nesting == 0).count(text)
+        return "".join(leaf.content for leaf in leaves if leaf.nesting == 0)
 
     shown = visible(payload)
     in_python = json.dumps(shown, ensure_ascii=False)[1:-1]  # a string literal of it
-    found = sum(times(tokens, text) for text in {shown, in_python})
-    assert times(harmless, "harmless") > 30
-    assert found == times(harmless, "harmless")
+    text = read(tokens).replace(in_python, shown)
+    assert read(harmless).count("harmless") > 30
+    assert text.count(shown) == read(harmless).count("harmless")
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

@@ -56,7 +56,7 @@ def lint(
     Example: krelease lint KBlueLeaf/Kohaku-XL-gamma
     """
     with session(as_json=json, quiet=quiet) as console:
-        from release.lint.run import chosen_rules, errors_of, refuse_errors
+        from release.lint.run import chosen_rules, errors_of
         from release.lint.run import lint as run
         from release.threads import choose_threads
 
@@ -81,7 +81,7 @@ def lint(
             _text(target, left, n_fixed),
             brief=[str(each) for each in errors_of(left)],
         )
-        refuse_errors(left)
+        _refuse(target, errors_of(left))
 
 
 def _list(console: "Console", rules: "Sequence[Rule]") -> None:
@@ -144,6 +144,23 @@ def _read(
     console.note(f"look at {visible(target)} on the Hub")
     with connect() as connection:
         return read_repo(connection, target)
+
+
+def _refuse(target: str | None, errors: "Sequence[Finding]") -> None:
+    """End with the exit code for untrue cards; what is wrong was shown already.
+
+    Raises:
+        CardError: There are errors.
+    """
+    from release.errors import CardError, visible
+
+    if errors:
+        fixable = any(each.edit is not None for each in errors)
+        raise CardError(
+            f"{visible(target or '', 1024)}: {_counted(len(errors), 'error')}",
+            code="lint",
+            hint="--fix puts some of it right" if fixable else "",
+        )
 
 
 def _may_be_repo(target: str) -> bool:

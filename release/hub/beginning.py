@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_url
 from release.errors import CheckpointError, visible
 from release.formats.header import Header, parse_header
 from release.hub.client import HubConnection
-from release.hub.remote import RemoteFile, commit_id
+from release.hub.remote import RemoteFile
 
 HEADER_NBYTES_MAX: Final = 16 * 2**20
 """Bytes of a header that is fetched; larger ones many programs refuse too."""
@@ -99,18 +99,3 @@ def _begin(
     if file.nbytes == 0:
         return b""
     return connection.read(doing, receive)
-
-
-def pinned_commit(connection: HubConnection, repo_id: str, revision: str) -> str:
-    """Return the commit that a revision leads to now.
-
-    Raises:
-        HubError: There is no such repository or revision, or the Hub refuses.
-    """
-    info = connection.read(
-        f"{repo_id}: look up the revision {visible(revision)}",
-        lambda: connection.api.model_info(
-            repo_id, revision=revision, timeout=connection.timeout_seconds
-        ),
-    )
-    return commit_id(info.sha)

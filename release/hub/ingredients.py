@@ -6,7 +6,7 @@ from typing import Final
 
 from release.errors import HubError, first_names
 from release.hub.client import HubConnection
-from release.hub.remote import RemoteFile, commit_id, read_tree
+from release.hub.remote import RemoteFile, read_tree, resolve_commit
 
 _CHECKPOINT_SUFFIX: Final = ".safetensors"
 
@@ -39,13 +39,7 @@ def resolve_ingredient(
         HubError: `hub-not-found`, `hub-revision-not-found`, `hub-file-not-found`, or
             `hub-file-ambiguous` when `file` is None and there are several.
     """
-    info = connection.read(
-        f"{repo_id}: look up the revision {revision}",
-        lambda: connection.api.model_info(
-            repo_id, revision=revision, timeout=connection.timeout_seconds
-        ),
-    )
-    commit = commit_id(info.sha)
+    commit = resolve_commit(connection, repo_id, revision)
     tree = read_tree(connection, repo_id, commit, recursive="/" in (file or ""))
     found = _chosen(tree, repo_id=repo_id, file=file)
     return HubFile(repo_id, commit, found.name, found.nbytes, found.sha256)

@@ -91,6 +91,21 @@ def commit_id(text: object) -> str:
     )
 
 
+def resolve_commit(connection: HubConnection, repo_id: str, revision: str) -> str:
+    """Return the commit that a branch, tag or commit leads to now.
+
+    Raises:
+        HubError: `hub-not-found` or `hub-revision-not-found`, or as for any call.
+    """
+    info = connection.read(
+        f"{repo_id}: look up the revision {revision}",
+        lambda: connection.api.model_info(
+            repo_id, revision=revision, timeout=connection.timeout_seconds
+        ),
+    )
+    return commit_id(info.sha)
+
+
 def read_tree(
     connection: HubConnection, repo_id: str, revision: str, *, recursive: bool = True
 ) -> dict[str, RemoteFile]:

@@ -118,6 +118,11 @@ def _outputs(part: Part) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(licence.outputs), frozenset(licence.doubtful_outputs)
 
 
+def _allowed_by(part: Part) -> frozenset[str]:
+    """Return the licences that a part allows, for certain or perhaps."""
+    return frozenset().union(*_outputs(part))
+
+
 def _problem(
     parts: Sequence[Part], chosen: str, allowed: Sequence[str]
 ) -> CardError | None:
@@ -134,7 +139,7 @@ def _problem(
     if not allowed:
         return _conflict(parts)
     for part in parts:
-        if chosen not in frozenset().union(*_outputs(part)):
+        if chosen not in _allowed_by(part):
             return _forbidden(part, chosen, allowed)
     return None
 
@@ -156,11 +161,12 @@ def _unknown(part: Part) -> CardError:
 def _conflict(parts: Sequence[Part]) -> CardError:
     """Return the error for parts that no licence suits, naming two that clash.
 
-    If every two of them have a licence in common, the last one is named that had to
-    meet what the others had left.
+    The second is the first part with which nothing is left. If it has a licence in
+    common with every part before, the last of these is named with it.
     """
+    left = frozenset(licences())
     for at, second in enumerate(parts):
-        allows = frozenset().union(*_outputs(second))
+        allows = _allowed_by(second)
         if not allows:
             return CardError(
                 f"ingredient {second.name}: {_licence_name(second)} allows nothing to "
@@ -168,10 +174,12 @@ def _conflict(parts: Sequence[Part]) -> CardError:
                 code="licence-conflict",
                 hint=_reason_hint(second, "leave it out"),
             )
-        for first in parts[:at]:
-            if not allows & frozenset().union(*_outputs(first)):
-                return _clash(first, second)
-    return _clash(*parts[-2:])
+        if not left & allows:
+            earlier = [part for part in parts[:at] if not part.reason]
+            apart = (p for p in earlier if not allows & _allowed_by(p))
+            return _clash(next(apart, earlier[-1]), second)
+        left &= allows
+    raise AssertionError
 
 
 def _clash(first: Part, second: Part) -> CardError:

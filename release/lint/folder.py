@@ -1,16 +1,25 @@
 """Reading what is linted from a folder: the card, and the files beside it."""
 
 import os
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from release.errors import CheckpointError, InputError, IntegrityError
+from release.errors import (
+    CheckpointError,
+    InputError,
+    IntegrityError,
+    ReleaseError,
+)
 from release.formats.input import InputFile
 from release.formats.limits import FOLDER_ENTRIES_MAX
 from release.formats.open import open_safetensors
+from release.formats.pickled.faults import RefusedError
+from release.formats.pickled.source import Source
+from release.formats.pickled.zip_end import find_directory
 from release.formats.scan import scan
 from release.lint.card import CARD_NBYTES_MAX, Card, parse_card
 from release.lint.rules.digests import HASH_KEY, digest_claims
@@ -25,6 +34,7 @@ from release.numeric.digest import Sha256
 from release.progress import Advance, Progress
 
 _LICENCE_NBYTES_MAX: Final = 1024 * 1024
+_DIRECTORY_NBYTES_MAX: Final = 1024 * 1024
 _SKIPPED: Final = frozenset({".git", ".cache", "__pycache__", "node_modules"})
 _TELLING: Final = (MANIFEST_NAME, "model_index.json", *LICENCE_NAMES)
 
@@ -127,6 +137,8 @@ def _manifest(folder: Path, sizes: dict[str, int]) -> Manifest | None:
 
 def _facts(folder: Path, name: str, nbytes: int) -> FileFacts:
     """Return what a file is; a header that cannot be read is for `krelease verify`."""
+    if name.lower().endswith(".zip"):
+        return FileFacts(name, nbytes, members=_members(folder / name))
     if not name.lower().endswith(".safetensors"):
         return FileFacts(name, nbytes)
     try:
@@ -135,6 +147,18 @@ def _facts(folder: Path, name: str, nbytes: int) -> FileFacts:
     except CheckpointError:
         return FileFacts(name, nbytes)
     return FileFacts(name, nbytes, weights=weights)
+
+
+def _members(path: Path) -> tuple[str, ...]:
+    """Return the names inside of a zip; none of what is no zip, or lists too much."""
+    try:
+        with InputFile(path) as file:
+            if find_directory(Source(file.fileno())).nbytes > _DIRECTORY_NBYTES_MAX:
+                return ()
+        with zipfile.ZipFile(path) as archive:
+            return tuple(archive.namelist())
+    except (ReleaseError, RefusedError, zipfile.BadZipFile, NotImplementedError):
+        return ()
 
 
 def _with_records(
@@ -151,7 +175,9 @@ def _with_records(
     for other in manifest.files:
         file = found.get(other.name)
         if file is not None and file.nbytes == other.nbytes:
-            found[other.name] = replace(file, sha256=other.sha256)
+            found[other.name] = replace(
+                file, sha256=other.sha256, members=other.members
+            )
     return found
 
 

@@ -19,7 +19,7 @@ _CFG_WORD: Final = re.compile(r"(?i)\b(?:cfg|guidance)\b")
 _STEPS_WORD: Final = re.compile(r"(?i)\b(?:sampling |inference )?steps\b")
 _TRAINING: Final = re.compile(r"(?i)\btrain")
 _TAG_SECTION: Final = re.compile(r"tag|rating|quality|year|aesthetic")
-_TAG_HEAD: Final = re.compile(r"\btags?\b")
+_TAG_HEAD: Final = re.compile(r"\btags?\b|modifiers?\b")
 _PROMPT_SECTION: Final = re.compile(r"prompt|setting|usage|tag|parameter|recommend")
 _CODE: Final = re.compile(r"[={}();]|^\s*(?:import|from|pip|git|krelease|\$|#)\b")
 _PROMPT_LENGTH_MAX: Final = 4000

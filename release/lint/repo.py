@@ -1,6 +1,7 @@
 """Reading what is linted from a Hub: sizes, digests and headers, no weights."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -8,20 +9,28 @@ from typing import Final
 from release.errors import (
     CardError,
     CheckpointError,
+    HubError,
     IntegrityError,
     UsageError,
     visible,
 )
 from release.formats.limits import SHARDS_MAX
 from release.hub.beginning import (
-    pinned_commit,
     read_remote_header,
     read_small_file,
 )
 from release.hub.client import HubConnection
-from release.hub.remote import RemoteFile, read_tree
-from release.lint.card import CARD_NBYTES_MAX, parse_card
-from release.lint.subject import LICENCE_NAMES, FileFacts, Subject, weights_of
+from release.hub.remote import RemoteFile, read_tree, resolve_commit
+from release.licences.combine import Part
+from release.licences.known import find_licence
+from release.lint.card import CARD_NBYTES_MAX, Card, parse_card
+from release.lint.subject import (
+    LICENCE_NAMES,
+    FileFacts,
+    Subject,
+    stated_licence,
+    weights_of,
+)
 from release.manifest import (
     CARD_NAME,
     MANIFEST_NAME,
@@ -35,6 +44,7 @@ REPO: Final = re.compile(
     re.ASCII,
 )
 _LICENCE_NBYTES_MAX: Final = 1024 * 1024
+_BASES_MAX: Final = 16
 
 
 def read_repo(connection: HubConnection, reference: str) -> Subject:
@@ -60,7 +70,7 @@ def read_repo(connection: HubConnection, reference: str) -> Subject:
             hint="for example krelease lint KBlueLeaf/Kohaku-XL-gamma",
         )
     repo_id = found["repo"]
-    commit = pinned_commit(connection, repo_id, found["revision"] or "main")
+    commit = resolve_commit(connection, repo_id, found["revision"] or "main")
     tree = read_tree(connection, repo_id, commit)
     if CARD_NAME not in tree:
         raise CardError(
@@ -70,12 +80,36 @@ def read_repo(connection: HubConnection, reference: str) -> Subject:
         )
     source = _Source(connection, repo_id, commit)
     manifest = source.manifest(tree)
+    card = parse_card(source.small(tree[CARD_NAME], CARD_NBYTES_MAX))
     return Subject(
-        parse_card(source.small(tree[CARD_NAME], CARD_NBYTES_MAX)),
+        card,
         files=source.files(tree, manifest),
         licence_file=source.licence(tree),
         manifest=manifest,
+        bases=() if manifest else tuple(_bases(connection, card)),
     )
+
+
+def _bases(connection: HubConnection, card: Card) -> Iterator[Part]:
+    """Yield the base models that a card names and whose cards state a known licence.
+
+    What is gone, gated or named wrongly says nothing about licences.
+    """
+    for name in card.texts("base_model")[:_BASES_MAX]:
+        if REPO.fullmatch(name) is None or "@" in name:
+            continue
+        try:
+            commit = resolve_commit(connection, name, "main")
+            tree = read_tree(connection, name, commit, recursive=False)
+            if CARD_NAME not in tree:
+                continue
+            source = _Source(connection, name, commit)
+            base = parse_card(source.small(tree[CARD_NAME], CARD_NBYTES_MAX))
+        except HubError:
+            continue
+        licence = stated_licence(base)
+        if find_licence(licence) is not None:
+            yield Part(name, name, licence, source="its card")
 
 
 class _Source:
@@ -123,6 +157,10 @@ class _Source:
             file = found.get(record.name)
             if file is not None and file.sha256 == record.sha256:
                 found[record.name] = replace(file, data_sha256=record.data_sha256)
+        for other in manifest.files if manifest else ():
+            file = found.get(other.name)
+            if file is not None and file.sha256 == other.sha256:
+                found[other.name] = replace(file, members=other.members)
         return found
 
     def _with_header(self, facts: FileFacts, file: RemoteFile) -> FileFacts:

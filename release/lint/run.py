@@ -96,17 +96,16 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
     """Raise for the errors among findings; nothing if there are only warnings.
 
     Raises:
-        CardError: Code "lint"; with one error its text, else how many there are.
+        CardError: Code "lint": the first error, and how many more there are.
     """
     errors = errors_of(findings)
     if not errors:
         return
-    first = str(errors[0])
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
     raise CardError(
-        f"{first}{more}",
+        f"{errors[0]}{more}",
         code="lint",
-        hint="krelease lint shows all; --fix puts right what it can",
+        hint="change the definition; krelease lint --rules says what each rule asks",
     )
 
 

@@ -1,7 +1,7 @@
 """What is linted: a card, and the facts of the files that lie beside it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -9,6 +9,7 @@ from release.architecture.contents import Part, part_of
 from release.architecture.sdxl import detect
 from release.definition import Definition
 from release.formats.tensor import TensorEntry
+from release.licences.combine import Part as LicencePart
 from release.licences.known import canonical_licence
 from release.lint.card import Card
 from release.manifest import CARD_NAME, LICENCE_NAME, Manifest
@@ -41,7 +42,8 @@ class Weights:
 class FileFacts:
     """A file beside the card; what is not known is None.
 
-    `data_sha256` is the SHA-256 of a checkpoint's data, without its header.
+    `data_sha256` is the SHA-256 of a checkpoint's data, without its header; `members`
+    are the names inside of a zip.
     """
 
     name: str
@@ -49,6 +51,7 @@ class FileFacts:
     sha256: str | None = None
     data_sha256: str | None = None
     weights: Weights | None = None
+    members: tuple[str, ...] = ()
 
     @property
     def is_weights(self) -> bool:
@@ -67,6 +70,7 @@ class Subject:
         licence_file: Name and bytes of the licence's text, if such a file is there.
         manifest: Of the release folder, if it is one.
         definition: Of the release, where it is being built.
+        bases: Its base models on the Hub whose cards state a known licence.
     """
 
     card: Card
@@ -74,7 +78,8 @@ class Subject:
     files: Mapping[str, FileFacts] | None = None
     licence_file: tuple[str, bytes] | None = None
     manifest: Manifest | None = None
-    definition: Definition | None = field(default=None)
+    definition: Definition | None = None
+    bases: tuple[LicencePart, ...] = ()
 
     @cached_property
     def weights(self) -> dict[str, FileFacts]:
@@ -85,12 +90,7 @@ class Subject:
     @cached_property
     def licence(self) -> str:
         """The licence that the front matter states, canonical; "" for none."""
-        stated = self.card.fields.get("license")
-        if stated == "other":
-            stated = self.card.fields.get("license_name")
-        if not isinstance(stated, str) or stated == "unknown":
-            return ""
-        return canonical_licence(stated)
+        return stated_licence(self.card)
 
     @property
     def licence_line(self) -> int:
@@ -103,6 +103,16 @@ class Subject:
         """The architectures of the files whose headers are known."""
         known = (file.weights for file in self.weights.values())
         return frozenset(weights.architecture for weights in known if weights)
+
+
+def stated_licence(card: Card) -> str:
+    """Return the licence that a card's front matter states, canonical; "" for none."""
+    stated = card.fields.get("license")
+    if stated == "other":
+        stated = card.fields.get("license_name")
+    if not isinstance(stated, str) or stated == "unknown":
+        return ""
+    return canonical_licence(stated)
 
 
 def weights_of(

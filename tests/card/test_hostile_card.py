@@ -84,6 +84,7 @@ def poisoned(gamma: dict[str, Any], document: dict[str, Any], text: str) -> str:
     gamma["licence"]["notices"] = [text]
     for source in gamma["ingredients"].values():
         source |= {"title": text, "file": text, "licence": text, "facts": [text]}
+        source["licence_reason"] = text
     for record in document["ingredients"]:
         record |= {"title": text, "commit": text, "hub": text}
     for checkpoint in document["checkpoints"]:

@@ -80,6 +80,18 @@ def test_combination_that_is_allowed(declared: tuple[str, ...], chosen: str) -> 
             "licence-conflict",
             "m1 (faipl-1.0-sd) and m2 (cc-by-nc-4.0)",
         ),
+        (
+            ("faipl-1.0-sd", "cc-by-nc-4.0", "mit"),
+            "mit",
+            "licence-conflict",
+            "m0 (faipl-1.0-sd) and m1 (cc-by-nc-4.0)",
+        ),
+        (
+            ("faipl-1.0-sd", "mit", "cc-by-nc-4.0"),
+            "mit",
+            "licence-conflict",
+            "m0 (faipl-1.0-sd) and m2 (cc-by-nc-4.0)",
+        ),
         (("openrail++", "cc-by-nc-nd-4.0"), "mit", "licence-conflict", "m1"),
         (("openrail++", ""), "openrail++", "licence-undeclared", "m1 (Model 1)"),
         (("My own 1",), "openrail++", "licence-undeclared", "My own 1"),

@@ -8,6 +8,7 @@ from release.build import plan_build
 from release.catalog.find import catalog_names, find_definition
 from release.errors import CardError
 from release.licences.release import check_licence, explain_licence, licence_parts
+from release.manifest import read_manifest
 
 
 def changed(definition, name, **changes):
@@ -71,6 +72,16 @@ def test_command_refuses_before_the_hub_is_asked(
     assert code == 7
     assert "ingredient base8 (Kohaku-XL base8): declares no licence" in err
     assert "ingredients.base8.licence_reason" in err
+
+
+def test_reason_stands_in_manifest_and_card(release_folder):
+    manifest = read_manifest(release_folder / "manifest.json")
+    reasons = {each.name: each.licence_reason for each in manifest.ingredients}
+
+    assert reasons.pop("base8") == "The maker's own model, never published alone."
+    assert set(reasons.values()) == {None}
+    card = (release_folder / "README.md").read_text()
+    assert card.count("used all the same: The maker's own model") == 1
 
 
 def test_command_explains_step_by_step(krelease):

@@ -1,5 +1,6 @@
 """Putting cards right: the rule is kept afterwards, and nothing else has changed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import yaml
 from release.errors import OutputError, UsageError
 from release.lint.catalog import RULES
 from release.lint.fix import fix_card, fixed_text
+from release.lint.rule import Edit
 from release.lint.run import lint
+from release.manifest import read_manifest
 
 LICENCE = "license: other\nlicense_name: faipl-1.0-sd\nlicense_link: LICENSE\n"
 
@@ -106,10 +109,6 @@ def test_card_of_a_built_release_is_not_touched(krelease, release_folder: Path):
 def test_card_of_a_built_release_that_would_change_is_refused(
     draft, release_folder, tmp_path
 ):
-    from dataclasses import replace
-
-    from release.manifest import read_manifest
-
     draft.put("diffusion-single-file", "diffusers")
     manifest = read_manifest(release_folder / "manifest.json")
     subject = replace(draft.subject(), manifest=manifest)
@@ -119,3 +118,14 @@ def test_card_of_a_built_release_that_would_change_is_refused(
 
     assert refused.value.code == "built-card"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_edits_of_one_line_only_one_is_made(draft):
+    draft.put("diffusion-single-file", "diffusers")
+    (finding,) = draft.findings()
+    edits = [Edit(2, 2, ("a: 1", "b: 2")), Edit(2, 2, ("c: 3",))]
+    both = [replace(finding, edit=edit) for edit in edits]
+
+    lines = fixed_text("---\nold: 0\n---\n", both).split("\n")
+
+    assert lines == ["---", "a: 1", "b: 2", "---", ""]

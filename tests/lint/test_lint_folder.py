@@ -4,18 +4,22 @@ import hashlib  # noqa: TID251 - an oracle of its own
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from release.card.render import render_card
 from release.errors import CardError
 from release.folder import build_folder
 from release.ingredients import locate
 from release.licences.known import licence_text
+from release.lint.built import check_card
 from release.lint.folder import read_subject
 from release.lint.run import lint
+from release.manifest import read_manifest
 from release.progress import NoProgress
 
 GOLDEN = Path(__file__).parents[1] / "card" / "goldens" / "gamma-rev2.md"
@@ -158,6 +162,29 @@ def test_files_beside_a_card_that_is_named_are_looked_at(folder):
     assert rules(folder / "README.md") == ["KR202"]
 
 
+def pack(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+
+
+def test_zip_of_weights_without_a_licence_is_found(folder):
+    pack(folder / "m.zip", "m.safetensors", "README.txt")
+
+    assert found(folder)[0].startswith(
+        "m.zip: KR104 error: holds weights, but no LICEN"
+    )
+
+
+def test_zip_with_its_licence_or_without_weights_is_fine(folder):
+    pack(folder / "a.zip", "a/m.safetensors", "a/LICENSE")
+    pack(folder / "b.zip", "pictures/1.png")
+    (folder / "c.zip").write_bytes(b"PK\x05\x06" + b"\xff" * 40)
+    (folder / "d.zip").write_bytes(b"")
+
+    assert found(folder) == []
+
+
 def test_pipe_in_the_folder_is_passed_over(folder):
     os.mkfifo(folder / "pipe.safetensors")
 
@@ -202,26 +229,40 @@ def test_card_that_breaks_a_rule_stops_the_build(gamma_rev2, ingredients, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_added_restriction_stops_the_build(gamma_rev2, ingredients, tmp_path):
+class Heard(NoProgress):
+    """Remembers warnings."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def check(definition, release_folder, target) -> list[str]:
+    """Check a copy of the release with the card of another definition; warnings."""
+    shutil.copytree(release_folder, target)
+    manifest = read_manifest(target / "manifest.json")
+    (target / "README.md").write_text(render_card(definition, manifest))
+    heard = Heard()
+    check_card(target, definition, manifest, progress=heard)
+    return heard.lines
+
+
+def test_added_restriction_stops_the_build(gamma_rev2, release_folder, tmp_path):
     broken = with_usage(gamma_rev2, notes=("For non-commercial use only.",))
 
     with pytest.raises(CardError, match="KR107"):
-        build(broken, ingredients, tmp_path / "out")
+        check(broken, release_folder, tmp_path / "out")
 
 
-def test_warning_does_not_stop_the_build(gamma_rev2, ingredients, tmp_path):
+def test_warning_does_not_stop_the_build(gamma_rev2, release_folder, tmp_path):
     doubtful = with_usage(gamma_rev2, example_prompt="1girl, solo, masterpiece, safe")
 
-    class Heard(NoProgress):
-        def __init__(self):
-            self.lines = []
+    lines = check(doubtful, release_folder, tmp_path / "out")
 
-        def warn(self, line):
-            self.lines.append(line)
+    assert ["KR403" in line for line in lines] == [True, True]
 
-    heard = Heard()
-    located = locate(doubtful, ingredients, base=Path(), connection=None)
-    build_folder(doubtful, located, tmp_path / "out", threads=2, progress=heard)
 
-    assert (tmp_path / "out" / "manifest.json").is_file()
-    assert ["KR403" in line for line in heard.lines] == [True, True]
+def test_card_of_the_catalog_has_no_warnings(gamma_rev2, release_folder, tmp_path):
+    assert check(gamma_rev2, release_folder, tmp_path / "out") == []

@@ -1,6 +1,7 @@
 """Linting a repository of a Hub: sizes, digests and headers, and no weights."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from huggingface_hub import CommitOperationAdd
 from safetensors.numpy import save_file
 
 from release.errors import CardError, HubError, UsageError
-from release.hub.client import connect
+from release.hub.client import HubConnection, connect
 from release.hub.rehearsal import RehearsalHub
 from release.licences.known import licence_text
 from release.lint.repo import read_repo
@@ -63,11 +64,11 @@ def put(connection, tmp_path):
     connection.api.delete_repo(REPO, missing_ok=True)
 
 
-def upload(connection, files):
+def upload(connection, files, repo=REPO):
     additions = [CommitOperationAdd(name, content) for name, content in files.items()]
     connection.once(
         "put",
-        lambda: connection.api.create_commit(REPO, additions, commit_message="put"),
+        lambda: connection.api.create_commit(repo, additions, commit_message="put"),
     )
 
 
@@ -82,7 +83,30 @@ def test_true_card_is_clean(connection, put):
     assert rules(connection) == []
 
 
-def test_only_the_beginning_of_the_weights_is_fetched(connection, put, hub):
+@pytest.fixture
+def received(monkeypatch):
+    """Count the bytes that are taken from the Hub's answers."""
+    counts: list[int] = []
+    original = HubConnection.stream
+
+    @contextmanager
+    def counted(self, address, *, start):
+        with original(self, address, start=start) as response:
+            chunks = response.iter_bytes
+
+            def count():
+                for chunk in chunks():
+                    counts.append(len(chunk))
+                    yield chunk
+
+            monkeypatch.setattr(response, "iter_bytes", count)
+            yield response
+
+    monkeypatch.setattr(HubConnection, "stream", counted)
+    return counts
+
+
+def test_only_the_beginning_of_the_weights_is_fetched(connection, put, received):
     put(CARD)
 
     subject = read_repo(connection, REPO)
@@ -92,6 +116,7 @@ def test_only_the_beginning_of_the_weights_is_fetched(connection, put, hub):
     assert weights
     assert weights.dtypes == {"F16": 8_000_000}
     assert subject.files["m.safetensors"].nbytes > 8_000_000
+    assert 0 < sum(received) < 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -162,6 +187,37 @@ def test_file_that_is_no_checkpoint_is_listed_without_facts(connection, put):
     assert subject.files
     assert subject.files["m.safetensors"].weights is None
     assert rules(connection) == ["KR202"]
+
+
+@pytest.fixture
+def base(connection):
+    """Put a repository with nothing but a card that states a licence."""
+    name = "maker/base"
+
+    def run(licence: str) -> None:
+        connection.api.create_repo(name, exist_ok=True)
+        card = f"---\nlicense: {licence}\n---\n".encode()
+        upload(connection, {"README.md": card}, repo=name)
+
+    yield run
+    connection.api.delete_repo(name, missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("cc-by-nc-nd-4.0", ["KR106"]),
+        ("cc-by-nc-4.0", ["KR106"]),
+        ("openrail++", []),
+        ("my-own", []),
+    ],
+)
+def test_licence_of_the_base_model_has_a_say(connection, put, base, licence, expected):
+    base(licence)
+    models = "base_model: [maker/base, maker/gone]\nbase_model_relation: merge\n"
+    put(CARD.replace("pipeline_tag", f"{models}pipeline_tag"))
+
+    assert rules(connection) == expected
 
 
 def test_command_lints_a_repository(krelease, hub, put, tmp_path, monkeypatch):

@@ -223,3 +223,47 @@ def test_requested_licence_that_an_ingredient_forbids_is_named(draft, gamma_rev2
 
     (text,) = texts(draft, "KR106")
     assert "anxl3 (faipl-1.0-sd) does not allow it; allowed: faipl-1.0-sd" in text
+
+
+@pytest.mark.parametrize(
+    ("written", "right"), [("MIT", "mit"), ("CC-BY-SA-4.0", "cc-by-sa-4.0")]
+)
+def test_id_in_capitals_is_an_alias(draft, written, right):
+    draft.put(MODELS, f"license: {written}\n")
+
+    assert texts(draft, "KR103") == [
+        f"license: {written} is an alias, expected {right}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("char", "severity"),
+    [
+        ("\u202e", "error"),
+        ("\x07", "error"),
+        ("\u200b", "warning"),
+        ("\u200f", "warning"),
+    ],
+)
+def test_character_that_turns_text_around_is_worse_than_one_that_is_unseen(
+    draft, char, severity
+):
+    draft.put("Merged", f"Mer{char}ged")
+
+    assert [(each.rule.id, each.severity.value) for each in draft.findings()] == [
+        ("KR002", severity)
+    ]
+
+
+def test_misspelt_tag_is_found_without_a_declared_vocabulary(draft):
+    draft.put("text: 1girl, solo", "text: 1girl, absurdes")
+    draft.text = draft.text.partition("## Tags")[0]
+
+    assert texts(draft, "KR403") == ["tag absurdes: did you mean absurdres?"]
+
+
+def test_words_of_any_vocabulary_are_free_where_none_is_declared(draft):
+    draft.put("text: 1girl, solo", "text: 1girl, high quality, Masterpiece, oldest")
+    draft.text = draft.text.partition("## Tags")[0]
+
+    assert draft.rules() == set()

@@ -50,6 +50,12 @@ def no_rating(draft, _: Definition) -> None:
     draft.text = draft.text.replace(", safe", "").replace("| general | `safe` |\n", "")
 
 
+def zip_of(*members: str) -> Change:
+    """There is a zip with these names in it."""
+    facts = FileFacts("one.zip", 5, members=members)
+    return lambda draft, _: draft.files.update({"one.zip": facts})
+
+
 def v_marker(draft, _: Definition) -> None:
     draft.weigh(FP16, markers=frozenset({"v_pred"}))
 
@@ -74,6 +80,7 @@ BREAKS: dict[str, list[Change]] = {
     "KR104": [
         lambda draft, _: setattr(draft, "licence", None),
         lambda draft, _: setattr(draft, "licence", draft.licence[:-40]),
+        zip_of("one-fp8.safetensors", "README.txt"),
     ],
     "KR105": [
         put("Released under `faipl-1.0-sd`", "Released under the MIT License"),
@@ -164,6 +171,7 @@ BREAKS: dict[str, list[Change]] = {
     "KR401": [
         put("1024x1024, 832", "512x512, 832"),
         put("832x1216", "830x1216"),
+        put("832x1216", "832x1210"),
         put("    guidance_scale: 5\n", "    guidance_scale: 5\n    width: 512\n"
             "    height: 512\n"),
     ],

@@ -8,7 +8,7 @@ from typing import Any, Final
 from release.errors import visible
 from release.lint.card import links
 from release.lint.front_matter import Key
-from release.lint.rule import ERROR, Edit, Problem
+from release.lint.rule import ERROR, WARNING, Edit, Problem
 from release.lint.subject import Subject
 
 _KEYS: Final = (
@@ -151,9 +151,9 @@ def ids(subject: Subject) -> Iterator[Problem]:
             )
             if not is_id:
                 line = front.line_of(key, at)
-                yield Problem(
-                    line, f"{key}: {visible(text)} is no id, expected OWNER/NAME"
-                )
+                said = f"{key}: {visible(text)} is no id, expected OWNER/NAME"
+                severity = WARNING if key == "datasets" else None
+                yield Problem(line, said, severity=severity)
 
 
 def new_version(subject: Subject) -> Iterator[Problem]:

@@ -80,8 +80,8 @@ def listed(subject: Subject) -> Iterator[Problem]:
 
 def _members(subject: Subject) -> set[str]:
     """Return the names of the files inside of the archives."""
-    records = subject.manifest.files if subject.manifest else ()
-    return {member for record in records for member in record.members}
+    files = (subject.files or {}).values()
+    return {member for file in files for member in file.members}
 
 
 def size(subject: Subject) -> Iterator[Problem]:

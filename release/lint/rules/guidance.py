@@ -34,6 +34,7 @@ _NEVER: Final = frozenset({
 })  # fmt: skip
 """Those of them that one vocabulary has and another has not."""
 _NEAR: Final = 0.86
+_TAG_LENGTH_MIN: Final = 6
 _TAG_LENGTH_MAX: Final = 40
 _TAGS_MAX: Final = 400
 
@@ -93,8 +94,6 @@ def _is_outside(value: Any, span: Span) -> bool:  # YAML is any
 def tags(subject: Subject) -> Iterator[Problem]:
     """KR403: tags of prompts are spelled as the model was trained to read them."""
     known = guidance_of(subject.card)
-    if not known.tags:
-        return
     words = {tag.casefold(): tag for tag in known.tags}
     for prompt in known.prompts:
         for tag in prompt.tags[:_TAGS_MAX]:
@@ -109,11 +108,10 @@ def _wrong_tag(tag: str, words: Mapping[str, str]) -> str:
     if folded in words:
         right = words[folded]
         return "" if tag == right else f"expected {visible(right)}, as declared"
-    if len(tag) > _TAG_LENGTH_MAX:
-        return ""
-    if folded in _NEVER:
-        return "is not in the vocabulary that the card declares"
     if folded in _COMMON:
+        is_foreign = words and folded in _NEVER
+        return "is not in the vocabulary that the card declares" if is_foreign else ""
+    if not _TAG_LENGTH_MIN <= len(tag) <= _TAG_LENGTH_MAX:
         return ""
     near = difflib.get_close_matches(folded, [*words, *_COMMON], n=1, cutoff=_NEAR)
     return f"did you mean {words.get(near[0], near[0])}?" if near else ""

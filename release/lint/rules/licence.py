@@ -16,7 +16,7 @@ from release.licences.known import (
 )
 from release.licences.release import base_part, licence_parts
 from release.lint.rule import ERROR, Edit, Problem
-from release.lint.subject import Subject
+from release.lint.subject import LICENCE_NAMES, FileFacts, Subject
 from release.manifest import LICENCE_NAME
 
 _OTHER: Final = "other"
@@ -74,53 +74,72 @@ def other_without_name(subject: Subject) -> Iterator[Problem]:
 
 def name(subject: Subject) -> Iterator[Problem]:
     """KR103: the licence has its canonical name, or the Hub's id."""
-    fields, front = subject.card.fields, subject.card.front
-    stated, named = fields.get("license"), fields.get("license_name")
+    named = subject.card.fields.get("license_name")
     if isinstance(named, str) and canonical_licence(named) != named:
-        line, right = front.line_of("license_name"), canonical_licence(named)
+        line, right = (
+            subject.card.front.line_of("license_name"),
+            canonical_licence(named),
+        )
         yield Problem(
             line,
             f"license_name: {visible(named)} is an alias, expected {right}",
             edit=Edit(line, line, (f"license_name: {right}",)),
         )
-    if not isinstance(stated, str) or stated in {*_hub_ids(), *_NONE_SAID}:
-        return
-    line, known = front.line_of("license"), find_licence(stated)
+    stated = subject.card.fields.get("license")
+    if isinstance(stated, str) and stated not in {*_hub_ids(), *_NONE_SAID}:
+        yield _wrong_id(subject, stated)
+
+
+def _wrong_id(subject: Subject, stated: str) -> Problem:
+    line, known = subject.card.front.line_of("license"), find_licence(stated)
+    right = stated.lower() if stated.lower() in _hub_ids() else ""
+    right = known.hub_id if known else right
+    if right:
+        text = f"license: {visible(stated)} is an alias, expected {right}"
+        return Problem(line, text, edit=Edit(line, line, (f"license: {right}",)))
+    text = f"license: {visible(stated)} is no id of the Hub's list, expected"
     if known is None:
-        text = f"license: {visible(stated)} is no id of the Hub's list, expected one"
-        yield Problem(line, f"{text}, or other with license_name", severity=ERROR)
-    elif known.hub_id:
-        text = f"license: {visible(stated)} is an alias, expected {known.hub_id}"
-        edit = Edit(line, line, (f"license: {known.hub_id}",))
-        yield Problem(line, text, edit=edit)
-    else:
-        lines = _fields_of(known.name, _link(subject, known.link))
-        taken = {"license_name", "license_link"} & fields.keys()
-        yield Problem(
-            line,
-            f"license: {visible(stated)} is no id of the Hub's list, expected other "
-            f"with license_name: {known.name}",
-            edit=None if taken else Edit(line, line, lines),
-            severity=ERROR,
-        )
+        text = f"{text} one, or other with license_name"
+        return Problem(line, text, severity=ERROR)
+    lines = _fields_of(known.name, _link(subject, known.link))
+    is_free = not {"license_name", "license_link"} & subject.card.fields.keys()
+    return Problem(
+        line,
+        f"{text} other with license_name: {known.name}",
+        edit=Edit(line, line, lines) if is_free else None,
+        severity=ERROR,
+    )
 
 
 def licence_file(subject: Subject) -> Iterator[Problem]:
-    """KR104: a file holds the text of the licence, word for word."""
+    """KR104: a file holds the text of the licence, word for word; so does each zip."""
     licence = find_licence(subject.licence)
     if subject.files is None or licence is None:
         return
     line = subject.licence_line
-    if subject.licence_file is None:
-        if "requires-text" in licence.flags and not licence.hub_id:
-            yield Problem(line, f"{licence.name}: no file {LICENCE_NAME} with its text")
+    if subject.licence_file is not None:
+        file, text = subject.licence_file
+        found = licence_of_text(text)
+        if found and found != licence.name:
+            yield Problem(line, f"{file} holds the text of {found}, not {licence.name}")
+        elif not found and licence.text:
+            said = f"{file} does not hold the known text of {licence.name}"
+            yield Problem(line, said)
+    if "requires-text" not in licence.flags or licence.hub_id:
         return
-    file, text = subject.licence_file
-    found = licence_of_text(text)
-    if found and found != licence.name:
-        yield Problem(line, f"{file} holds the text of {found}, not {licence.name}")
-    elif not found and licence.text:
-        yield Problem(line, f"{file} does not hold the known text of {licence.name}")
+    if subject.licence_file is None:
+        yield Problem(line, f"{licence.name}: no file {LICENCE_NAME} with its text")
+    for each in subject.files.values():
+        if _lacks_licence(each):
+            said = f"holds weights, but no {LICENCE_NAME}: {licence.name} asks for it"
+            yield Problem(0, said, file=each.name)
+
+
+def _lacks_licence(file: FileFacts) -> bool:
+    """Whether a file is a zip with weights in it and no licence."""
+    names = [member.rpartition("/")[2] for member in file.members]
+    has_weights = any(FileFacts(name, 0).is_weights for name in names)
+    return has_weights and not set(LICENCE_NAMES) & set(names)
 
 
 def contradiction(subject: Subject) -> Iterator[Problem]:
@@ -216,11 +235,11 @@ def _named_at(text: str) -> str:
 
 
 def _parts(subject: Subject) -> tuple[Part, ...]:
-    """Return what the release is made of, by its definition or its manifest."""
+    """Return what the model is made of: by its definition, manifest, or base models."""
     if subject.definition is not None:
         return licence_parts(subject.definition)
     if subject.manifest is None:
-        return ()
+        return subject.bases
     base = base_part(subject.manifest.architecture)
     ingredients = [
         Part(

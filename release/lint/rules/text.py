@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from release.errors import visible
-from release.lint.rule import Problem
+from release.lint.rule import WARNING, Problem
 from release.lint.subject import Subject
 
 _PLACEHOLDER: Final = re.compile(
@@ -15,8 +15,10 @@ _PLACEHOLDER: Final = re.compile(
 )
 _TEMPLATE: Final = re.compile(r"\{\{.{0,200}?\}\}|\{%.{0,200}?%\}")
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-_ALLOWED: Final = frozenset("\t\u200d\ufe0f")
-"""Tabs, and what joins parts of one emoji."""
+_ALLOWED: Final = frozenset("\t\r\u200d\ufe0f")
+"""Tabs, stray line ends, and what joins parts of one emoji."""
+_HARMLESS: Final = frozenset("\u00ad\u200b\u200c\u200e\u200f\u2060\ufeff")
+"""Unseen, but without power over what stands beside them for long."""
 _FINDINGS_MAX: Final = 20
 _CODE_SPAN: Final = re.compile(r"`[^`]*`")
 
@@ -36,8 +38,10 @@ def hidden(subject: Subject) -> Iterator[Problem]:
         found = [c for c in line if _is_hidden(c)]
         if found:
             n_found += 1
-            text = f"holds the hidden character {visible(found[0])}"
-            yield Problem(number, text)
+            worst = next((c for c in found if c not in _HARMLESS), found[0])
+            text = f"holds the hidden character {visible(worst)}"
+            severity = WARNING if worst in _HARMLESS else None
+            yield Problem(number, text, severity=severity)
         if n_found == _FINDINGS_MAX:
             return
 

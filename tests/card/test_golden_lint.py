@@ -55,7 +55,7 @@ def test_lint_finds_nothing_in_the_card_of_rev1(
 
 @pytest.mark.parametrize(
     ("true", "false", "rule"),
-    [("6.94 GB", "6.49 GB", "KR202"), ("38942904E9", "38942904EA", "KR204")],
+    [("6.94 GB", "5.94 GB", "KR202"), ("38942904E9", "38942904EA", "KR204")],
 )
 def test_lint_would_find_a_wrong_number_in_it(
     definition: Definition, manifest: Manifest, true: str, false: str, rule: str

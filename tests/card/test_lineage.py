@@ -13,6 +13,7 @@ from release.card.svg import lineage_svg
 from release.catalog.read import parse_definition
 from release.definition import Definition
 
+# ruff: noqa: RUF001, S314  # the sign of multiplication; the XML is ours
 SVG = "{http://www.w3.org/2000/svg}"
 TREE = """\
 rev2 (Kohaku-XL gamma rev2)

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def facts(definition: Definition, manifest: Manifest) -> list[str]:
     for row in (row for table in definition.tag_tables for row in table.rows):
         found += [row.tag, row.other or ""]
     found += definition.recipe.steps.values()
-    found += ["└─ 0 to 0.1 × anxl3 (Animagine XL 3.0)", manifest.recipe.sha256]
+    found += ["└─ 0 to 0.1 \N{MULTIPLICATION SIGN} anxl3 (Animagine XL 3.0)"]
+    found += [manifest.recipe.sha256]
     found += [manifest.recipe.convention]
     for source in definition.ingredients.values():
         found += [source.title, source.hub or "", source.licence or ""]
@@ -115,7 +117,18 @@ def test_shared_facts_are_on_the_page_of_every_site(
     assert missing == []
 
 
-@pytest.mark.parametrize("site", [Site.HUB, Site.CIVITAI, Site.SEAART, Site.GITHUB])
+@pytest.mark.parametrize("site", [Site.CIVITAI, Site.SEAART, Site.GITHUB])
+def test_pages_of_gamma_rev2_for_other_sites_are_the_golden_ones(
+    definition: Definition,
+    manifest: Manifest,
+    golden: Callable[[str, str], None],
+    site: Site,
+) -> None:
+    for name, text in pages(definition, manifest, site).items():
+        golden(f"gamma-rev2-{name}", text)
+
+
+@pytest.mark.parametrize("site", Site)
 def test_no_other_digest_or_size_is_on_the_page_of_a_site(
     definition: Definition, manifest: Manifest, site: Site
 ) -> None:

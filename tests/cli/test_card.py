@@ -84,11 +84,11 @@ def test_without_a_release_folder_it_is_said_what_lacks(
     code, out, err = krelease("card", "gamma-rev2", "--out", "page")
 
     assert (code, out) == (7, "")
-    assert err.splitlines() == [
+    assert err == (
         "error: gamma-rev2/manifest.json: is not there, so sizes, digests and error "
-        "figures of gamma-rev2 are not known",
-        "hint: krelease build gamma-rev2 makes it; --from names the release folder",
-    ]
+        "figures of gamma-rev2 are not known\n"
+        "hint: krelease build gamma-rev2 makes it; --from names the release folder\n"
+    )
     assert names(tmp_path) == []
 
 

@@ -16,6 +16,7 @@ PLAIN = (
     "inspect",
     "blocks",
     "verify",
+    "card",
     "lint",
     "licence",
     "releases",

@@ -25,7 +25,7 @@ FP16, FP8, ZIP = (
     f"{STEM}-fp8.safetensors",
     f"{STEM}-fp8.zip",
 )
-SMALL = ("LICENSE", "README.md", "SHA256SUMS", "XXH128SUMS")
+SMALL = ("LICENSE", "README.md", "SHA256SUMS", "XXH128SUMS", "lineage.svg")
 MIB = 2**20
 
 
@@ -132,7 +132,7 @@ def test_sha256_sums_are_what_coreutils_checks(release_folder):
     )
 
     assert sorted(checked.stdout.splitlines()) == sorted(
-        f"{name}: OK" for name in (FP16, FP8, ZIP, "LICENSE", "README.md")
+        f"{name}: OK" for name in (FP16, FP8, ZIP, "LICENSE", "README.md", "lineage.svg")
     )
 
 
@@ -141,7 +141,7 @@ def test_xxh128_sums_have_the_form_that_xxh128sum_checks(release_folder):
 
     expected = {
         name: xxhash.xxh128_hexdigest((release_folder / name).read_bytes())
-        for name in (FP16, FP8, ZIP, "LICENSE", "README.md")
+        for name in (FP16, FP8, ZIP, "LICENSE", "README.md", "lineage.svg")
     }
     assert lines == [f"{expected[name]}  {name}" for name in sorted(expected)]
 
@@ -163,7 +163,7 @@ def test_zip_holds_the_checkpoint_the_licence_and_a_word_for_the_reader(release_
 
 STEPS = {
     "merge": ("execute", RuntimeError("injected"), RuntimeError),
-    "card": ("render_card", KeyboardInterrupt(), KeyboardInterrupt),
+    "card": ("render_hub_pages", KeyboardInterrupt(), KeyboardInterrupt),
 }
 
 

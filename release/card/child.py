@@ -95,10 +95,11 @@ def _rendered(
 
 def _text(name: str, context: Mapping[str, Plain], own: Path, room: int) -> str:
     pieces: list[str] = []
-    for piece in stream_template(name, context, own=own):
+    stream = stream_template(name, context, own=own)
+    for piece in stream:
         room -= len(piece)
         if room < 0:
-            raise _TooLongError
+            stream.throw(_TooLongError())  # from where it is in the template
         pieces.append(piece)
     return "".join(pieces)
 

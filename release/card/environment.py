@@ -11,7 +11,7 @@ before ours of the same name; his are only rendered in a process of their own, s
 """
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -91,7 +91,7 @@ def render_template(
 
 def stream_template(
     name: str, context: Mapping[str, Plain], *, own: Path | None = None
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Yield what `render_template` returns, piece by piece.
 
     Raises:

@@ -9,6 +9,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from release.card.presentation import Presentation
 from release.card.render import render_card
 from release.definition import Definition
 from release.errors import visible
@@ -48,6 +49,20 @@ USAGE_TEXTS = (
     "example_negative_prompt",
     "fp8_note",
 )
+AUDIT = {"is_whole": True} | dict.fromkeys(
+    (
+        "n_tensors",
+        "n_compared",
+        "n_equal_tensors",
+        "n_near_tensors",
+        "n_values",
+        "n_sampled_values",
+        "n_compared_values",
+        "n_equal_values",
+        "n_near_values",
+    ),
+    1,
+)
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
@@ -75,9 +90,9 @@ def poisoned(gamma: dict[str, Any], document: dict[str, Any], text: str) -> str:
     gamma["release"] |= {"title": text, "summary": text, "author": text}
     gamma["usage"] |= dict.fromkeys(USAGE_TEXTS, text)
     gamma["usage"]["notes"] = [text]
-    gamma["tag_tables"] = [
-        {"name": text, "order": text, "rows": [{"meaning": text, "tag": text}]}
-    ]
+    row = {"meaning": text, "tag": text, "other": text}
+    words = dict.fromkeys(("name", "order", "vocabulary", "other", "note"), text)
+    gamma["tag_tables"] = [words | {"rows": [row]}]
     gamma["known_issues"] = [{"issue": text, "workaround": text}]
     gamma["known_bad"] = [{"file": text, "reason": text}]
     gamma["card"] |= {"introduction": [text], "why": [text], "tags": [text]}
@@ -93,8 +108,14 @@ def poisoned(gamma: dict[str, Any], document: dict[str, Any], text: str) -> str:
         checkpoint["tensors"] = [checkpoint["tensors"][0] | {"dtype": text}]
     document["files"][0] |= {"name": text, "members": [text, "LICENSE"]}
     document["recipe"] |= {"convention": text, "output": text, "canonical": text}
+    document["audit"] = AUDIT | {"sentence": text, "checkpoint": text}
+    definition = Definition.model_validate(gamma)
+    older = json.loads(json.dumps(gamma))
+    older["recipe"]["steps"]["rev2"] = "gamma"
     return render_card(
-        Definition.model_validate(gamma), Manifest.model_validate(document)
+        definition,
+        Manifest.model_validate(document),
+        presentation=Presentation(Definition.model_validate(older)),
     )
 
 
@@ -126,15 +147,15 @@ def test_payload_is_read_literally_everywhere(
 ) -> None:
     tokens = PARSER.parse(body_of(poisoned(gamma, document, payload)))
 
-    def times(parsed: list[Token], text: str) -> int:
+    def read(parsed: list[Token]) -> str:
         leaves = [leaf for token in parsed for leaf in (token.children or [token])]
-        return "".join(leaf.content for leaf in leaves if leaf.nesting == 0).count(text)
+        return "".join(leaf.content for leaf in leaves if leaf.nesting == 0)
 
     shown = visible(payload)
     in_python = json.dumps(shown, ensure_ascii=False)[1:-1]  # a string literal of it
-    found = sum(times(tokens, text) for text in {shown, in_python})
-    assert times(harmless, "harmless") > 30
-    assert found == times(harmless, "harmless")
+    text = read(tokens).replace(in_python, shown)
+    assert read(harmless).count("harmless") > 30
+    assert text.count(shown) == read(harmless).count("harmless")
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

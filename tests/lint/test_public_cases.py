@@ -267,3 +267,13 @@ def test_words_of_any_vocabulary_are_free_where_none_is_declared(draft):
     draft.text = draft.text.partition("## Tags")[0]
 
     assert draft.rules() == set()
+
+
+def test_tag_may_be_spelt_as_either_of_two_vocabularies_has_it(draft) -> None:
+    table = (
+        "| Meaning | My tag | Their tag |\n|---|---|---|\n| best | `Gold` | `gold` |\n"
+    )
+    draft.text = draft.text.replace("## Tags\n", f"## Tags\n\n{table}", 1)
+    draft.text = draft.text.replace("text: 1girl, solo", "text: 1girl, Gold, GOLD")
+
+    assert texts(draft, "KR403") == ["tag GOLD: expected Gold, as declared"]

@@ -92,12 +92,17 @@ def _is_outside(value: Any, span: Span) -> bool:  # YAML is any
 
 
 def tags(subject: Subject) -> Iterator[Problem]:
-    """KR403: tags of prompts are spelled as the model was trained to read them."""
+    """KR403: tags of prompts are spelled as the model was trained to read them.
+
+    Where two vocabularies of a card spell a tag differently, both are right, and the
+    first is advised.
+    """
     known = guidance_of(subject.card)
-    words = {tag.casefold(): tag for tag in known.tags}
+    declared = frozenset(known.tags)
+    words = {tag.casefold(): tag for tag in reversed(known.tags)}
     for prompt in known.prompts:
         for tag in prompt.tags[:_TAGS_MAX]:
-            reason = _wrong_tag(tag, words)
+            reason = "" if tag in declared else _wrong_tag(tag, words)
             if reason:
                 yield Problem(prompt.line, f"tag {visible(tag)}: {reason}")
 

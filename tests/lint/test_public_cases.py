@@ -267,3 +267,11 @@ def test_words_of_any_vocabulary_are_free_where_none_is_declared(draft):
     draft.text = draft.text.partition("## Tags")[0]
 
     assert draft.rules() == set()
+
+
+@pytest.mark.parametrize("name", ["My model v1.safetensors", "unet/v1.safetensors"])
+def test_file_with_a_blank_or_in_a_folder_is_there(draft, name):
+    draft.files[name] = FileFacts(name, 2_000_000_000)
+    draft.text += f"\n- {name} (2 GB)\n"
+
+    assert draft.rules() == set()

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from release.audit.fit import Columns, Fit, Moments, classes_of, solve
+from release.audit.fit import Coefficient, Columns, Fit, Moments, classes_of, solve
 from release.audit.samples import Sampled
 
 EXPLAINED_RATIO: Final = 25.0
 """Up to which mean squared residual, in those of rounding, a fit explains values:
 roundings on the way leave up to some ten times as much, other values thousands."""
 
+_ALIKE: Final = 0.0005
+"""Coefficients no farther apart are one in a report."""
 _PER_UNKNOWN: Final = 3.0
 _MARGIN: Final = 36.0
 
@@ -93,9 +95,14 @@ def _agree(one: Cluster, other: Cluster) -> bool:
         return False
     pairs = list(zip(one.fit.coefficients, other.fit.coefficients, strict=False))
     return len(one.fit.coefficients) == len(other.fit.coefficients) and all(
-        a.names == b.names and a.value is not None and not b.is_off(a.value)
-        for a, b in pairs
+        a.names == b.names and _are_alike(a, b) for a, b in pairs
     )
+
+
+def _are_alike(one: Coefficient, other: Coefficient) -> bool:
+    if one.value is None or other.value is None:
+        return one.value is other.value
+    return abs(one.value - other.value) <= _ALIKE or not other.is_off(one.value)
 
 
 def _key(sampled: Sampled, columns: Columns) -> _Key:

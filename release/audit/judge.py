@@ -111,7 +111,11 @@ class _Judge:
             if pile:
                 yield self._bench.finding(Verdict.UNIDENTIFIABLE, pile, detail)
         yield from partial_findings(
-            lacking, self._samples, self._evidence.places, missing=missing
+            lacking,
+            self._samples,
+            self._evidence.places,
+            missing=missing,
+            loras={*self._question.recipe.loras},
         )
 
     # What is there, whatever the recipe says.

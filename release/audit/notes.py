@@ -6,6 +6,7 @@ from release.audit.fit import Columns, Moments, classes_of, solve
 from release.audit.places import Places
 from release.audit.samples import Sampled
 from release.audit.tasks import Layout
+from release.formats.checkpoint import Checkpoint, SafetensorsCheckpoint
 from release.metadata import TENSOR_SET_KEY
 
 
@@ -45,6 +46,13 @@ def _blindness(members: Sequence[Sampled], columns: Columns) -> list[str]:
     return found
 
 
+def _own_digest(checkpoint: Checkpoint) -> str:
+    """Return what a header says of its own tensors; "" for LoRAs and other forms."""
+    if not isinstance(checkpoint, SafetensorsCheckpoint):
+        return ""
+    return checkpoint.metadata.get(TENSOR_SET_KEY, "")
+
+
 def ingredient_notes(
     layout: Layout, claimed: Mapping[str, str] | None, digests: Mapping[str, str]
 ) -> list[str]:
@@ -61,8 +69,7 @@ def ingredient_notes(
     right: list[str] = []
     wrong: list[str] = []
     for each in layout.ingredients:
-        own = each.checkpoint.metadata.get(TENSOR_SET_KEY, "")
-        found = digests.get(each.name, own)
+        found = digests.get(each.name) or _own_digest(each.checkpoint)
         if found and each.name in claimed:
             (right if found == claimed[each.name] else wrong).append(each.name)
     notes = []

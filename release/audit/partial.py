@@ -3,7 +3,8 @@
 y = (declared sum of those at hand) + c * missing. Nothing is known of the missing
 model but that it is of the same family: its values are mostly those that all share, so
 whatever it adds can move a coefficient by at most c, towards the model it came from;
-and all coefficients together must still sum to the declared total.
+and all coefficients together must still sum to the declared total. A missing LoRA is a
+difference and has no part in that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ def partial_findings(
     places: Places,
     *,
     missing: AbstractSet[str],
+    loras: AbstractSet[str],
 ) -> Iterator[Finding]:
     """Yield what can be said of tensors whose row names a missing ingredient.
 
@@ -40,12 +42,18 @@ def partial_findings(
         samples: To look again.
         places: To say where.
         missing: The ingredients that are not at hand.
+        loras: Those of the recipe that are LoRAs.
     """
     for cluster in find_clusters(pile, samples.columns, noisy=True):
         declared = cluster.members[0].task.declared or {}
         rms = residual_rms(cluster.members, samples)
         found = ", ".join(coefficient_text(each) for each in cluster.fit.coefficients)
-        agrees = _agrees(cluster, declared, missing)
+        models = {
+            name: value
+            for name, value in declared.items()
+            if name in samples.columns.names or name not in loras
+        }
+        agrees = _agrees(cluster, models, missing)
         shares = " and ".join(
             f"{decimal_text(declared[name])} of {name}"
             for name in sorted(missing & declared.keys())

@@ -195,10 +195,11 @@ def confidence(report: AuditReport) -> str:
     if extent.is_whole:
         return "Every value was computed again and compared."
     n = extent.n_compared_values
-    if not report.recipe or n == 0:
+    if 2 * extent.n_compared < extent.n_tensors:
         return (
             f"{extent.n_sampled_values:,} of {extent.n_values:,} values were solved for"
-            " coefficients; none was compared with a declared result."
+            f" coefficients; {extent.n_compared:,} of {extent.n_tensors:,} tensors"
+            " could be compared with what they should be."
         )
     return (
         f"{n:,} of {extent.n_values:,} values were compared, {_percent(extent)}."

@@ -107,7 +107,7 @@ def _restricted(
         raise UsageError(
             "no ingredient is at hand that is a model",
             code="no-ingredients",
-            hint=" ".join(f"--ingredient {name}=PATH" for name in recipe.needed),
+            hint=f"pass {' '.join(f'-i {name}=PATH' for name in recipe.needed)}",
         )
     if len(present) == len(recipe.needed):
         return replace(recipe, ingredients=tuple(sorted(present)))

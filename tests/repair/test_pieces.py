@@ -54,7 +54,7 @@ def test_chunks_cover_the_file_exactly(nbytes):
     assert all(piece.nbytes <= MIB for piece in found)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     flips=st.sets(st.integers(0, 3 * MIB + 99), max_size=4),
     threads=st.sampled_from([1, 3]),

@@ -296,7 +296,9 @@ def test_record_beside_the_other_copy_is_believed_too(damage, repaired, whole):
     assert report["fetched_nbytes"] == MIB
 
 
-@pytest.mark.parametrize("case", DAMAGES)
+@pytest.mark.parametrize(
+    "case", ["one bit", "cut at half", "header", "bytes behind the end"]
+)
 def test_clone_of_the_damaged_file_is_mended_where_there_are_clones(
     damage, repaired, lone, monkeypatch, case
 ):

@@ -75,7 +75,8 @@ def listed(subject: Subject) -> Iterator[Problem]:
     if not named:
         return
     for name in sorted(subject.weights):
-        if "/" not in name and name.endswith(".safetensors") and name not in named:
+        is_ours = "/" not in name and name.endswith(".safetensors")
+        if is_ours and not name.endswith(tuple(named)):
             text = "is not mentioned in the card, which names other files"
             yield Problem(0, text, file=name, severity=WARNING)
 

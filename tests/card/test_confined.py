@@ -117,7 +117,7 @@ def test_maker_s_template_includes_his_parts_and_ours(write: Write, own: Path) -
         ("{% include '/etc/passwd' %}", "template-missing", 1, "/etc/passwd"),
         (f"a\n{{% include '{TITLE}' %}}", "template-limit", 2, "includes itself"),
         (
-            f"a\n{LOOP}\n{LOOP}{{% endfor %}}{{% endfor %}}",
+            f"a\n{LOOP}{LOOP}{{% endfor %}}{{% endfor %}}",
             "template-limit",
             2,
             "takes over 2 seconds",

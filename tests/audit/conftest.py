@@ -152,7 +152,7 @@ def audit(
                 Ingredient("file", source.checkpoint, source.layout),
                 asked.question(given),
                 {name: opened(name, each) for name, each in given.items()},
-                AuditOptions(sample=sample, threads=2),
+                AuditOptions(sample=sample, threads=1),
                 progress=NoProgress(),
             )
         code, said = 0, ""

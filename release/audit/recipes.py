@@ -12,8 +12,6 @@ from release.recipe.imports.foreign import read_object
 from release.recipe.imports.read import import_metadata
 from release.recipe.imports.to_toml import to_toml
 
-__all__ = ["claimed_ingredients", "declared_question"]
-
 
 def declared_question(metadata: Mapping[str, str]) -> Question:
     """Return the recipe in a header: ours, or one of a program that we import.

@@ -17,7 +17,7 @@ from release.errors import UsageError, first_names
 from release.formats.tensor import TensorEntry
 from release.mixture import check_ingredients, result_tensors, tensor_sources
 from release.recipe.cells import part_of
-from release.recipe.rows import FoldedRecipe
+from release.recipe.rows import FoldedRecipe, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,10 @@ def lay_out_audit(
             runs=sample_runs(
                 name, found[name].n_elements, n_large=n_large[groups[name]]
             ),
-            declared=recipe.row(name) if is_declared else None,
-            row=_row(jobs[name], recipe, used) if is_declared else None,
+            declared=recipe.rows[groups[name].cell] if is_declared else None,
+            row=_row(jobs[name], recipe.rows[groups[name].cell], used)
+            if is_declared
+            else None,
         )
         for name in names
     )
@@ -128,11 +130,10 @@ def _restricted(
 
 
 def _row(
-    job: TensorJob, recipe: FoldedRecipe, used: Sequence[Ingredient]
+    job: TensorJob, declared: Row, used: Sequence[Ingredient]
 ) -> Mapping[str, float] | None:
     """Return the coefficients of a tensor if all that they are of is at hand."""
     names = {each.name for each in used}
-    declared = recipe.row(job.name)
     if job.methods or any(leaf not in names for leaf in declared):
         return None
     return {used[each.ingredient].name: each.coefficient for each in job.operands}

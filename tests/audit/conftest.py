@@ -1,7 +1,8 @@
-"""Narrow merges computed in numpy, right and wrong, and `krelease audit` on them."""
+"""Narrow merges computed in numpy, right and wrong, and audits of them."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from release.audit.audit import AuditOptions
+from release.audit.audit import audit as run_audit
+from release.audit.report import raise_if_different
+from release.cli.audit_recipe import ask
+from release.convert.source import Source, SourceOptions, open_source
+from release.engine.plan import Ingredient
 from release.engine.standin import make_stand_ins
+from release.errors import ParityError
+from release.progress import NoProgress
 
 NAMES = ("anxl2", "anxl3", "base8", "beta7")
 LIST = "0,0.1,0.1,0,0.1,0.1,0,0.1,0.1,0,0,0,0,0,0.05,0.05,0.05,0.05,0.05,0.05"
@@ -24,7 +33,7 @@ Formula = Callable[[Mapping[str, np.ndarray], float], np.ndarray]
 
 @dataclass(frozen=True)
 class Audited:
-    """What the command said."""
+    """What an audit found, as a document, and the error it ends a command with."""
 
     code: int
     document: dict[str, Any]
@@ -103,32 +112,54 @@ def rev2(merged: Callable[..., Tensors]) -> Tensors:
     return merged()
 
 
+@pytest.fixture(scope="session")
+def opened() -> Iterator[Callable[[str, Path], Ingredient]]:
+    """Open ingredients once for all tests: reading headers takes half an audit."""
+    known: dict[Path, Source] = {}
+    with ExitStack() as stack:
+
+        def run(name: str, path: Path) -> Ingredient:
+            if path not in known:
+                source = open_source(path, SourceOptions())
+                known[path] = stack.enter_context(source)
+            return Ingredient(name, known[path].checkpoint, known[path].layout)
+
+        yield run
+
+
 @pytest.fixture
 def audit(
-    krelease: Callable[..., tuple[int, str, str]],
-    narrow: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    narrow: dict[str, Path], opened: Callable[[str, Path], Ingredient], tmp_path: Path
 ) -> Callable[..., Audited]:
     """Write tensors as a file and audit it, as gamma-rev2 unless told otherwise."""
-    monkeypatch.delenv("KRELEASE_THREADS", raising=False)
-    monkeypatch.chdir(tmp_path)
 
     def run(
         tensors: Tensors | Path,
-        *options: str,
+        *,
+        sample: bool = False,
         names: tuple[str, ...] = NAMES,
         paths: Mapping[str, Path] | None = None,
-        declared: tuple[str, ...] = ("--release=gamma-rev2",),
+        declared: tuple[str, str] = ("release", "gamma-rev2"),
     ) -> Audited:
         path = tensors if isinstance(tensors, Path) else tmp_path / "file.safetensors"
         if not isinstance(tensors, Path):
             safetensors.numpy.save_file(tensors, path, {"format": "pt"})
-        known = {**narrow, **(paths or {})}
-        given = [f"-i{name}={known[name]}" for name in names]
-        code, out, err = krelease("audit", path, *declared, *given, *options, "--json")
-        document = json.loads(out)
-        assert document["schema"] == "krelease.audit/1", err
-        return Audited(code, document, err)
+        given = {name: {**narrow, **(paths or {})}[name] for name in names}
+        with open_source(path, SourceOptions()) as source:
+            texts = {name: str(each) for name, each in given.items()}
+            asked = ask(source.checkpoint, texts, declared, convention=None)
+            report = run_audit(
+                Ingredient("file", source.checkpoint, source.layout),
+                asked.question(given),
+                {name: opened(name, each) for name, each in given.items()},
+                AuditOptions(sample=sample, threads=1),
+                progress=NoProgress(),
+            )
+        code, said = 0, ""
+        try:
+            raise_if_different(report)
+        except ParityError as error:
+            code, said = error.exit_code, f"error: {error}\nhint: {error.hint}"
+        return Audited(code, json.loads(json.dumps(report.document())), said)
 
     return run

@@ -52,7 +52,7 @@ def variants(tmp_path_factory, narrow):
 
 
 def test_fit_finds_the_coefficients_without_a_recipe(audit, gamma_alone):
-    found = audit(gamma_alone, declared=("--fit",))
+    found = audit(gamma_alone, declared=("fit", ""))
 
     (finding,) = found.document["findings"]
     assert (found.code, found.verdict) == (0, "fitted")
@@ -64,7 +64,7 @@ def test_fit_finds_the_coefficients_without_a_recipe(audit, gamma_alone):
 
 
 def test_fit_tells_blocks_with_other_coefficients_apart(audit, rev2):
-    found = audit(rev2, declared=("--fit",))
+    found = audit(rev2, declared=("fit", ""))
 
     by_place = {f["places"]: f for f in found.document["findings"]}
     assert by_place.keys() == {
@@ -77,7 +77,7 @@ def test_fit_tells_blocks_with_other_coefficients_apart(audit, rev2):
 
 
 def test_fit_with_the_wrong_ingredients_is_unexplained(audit, gamma_alone):
-    found = audit(gamma_alone, names=("anxl3", "base8"), declared=("--fit",))
+    found = audit(gamma_alone, names=("anxl3", "base8"), declared=("fit", ""))
 
     assert (found.code, found.verdict) == (6, "unexplained")
 
@@ -96,8 +96,8 @@ def test_equal_ingredients_get_no_number_of_their_own(
         vae[name] = (0.75 * x["beta7"] + 0.25 * x["base8"]).astype(np.float16)
 
     paths = {"anxl2": path}
-    fitted = audit(gamma_alone | vae, paths=paths, declared=("--fit",))
-    checked = audit(gamma_alone | vae, paths=paths, declared=("--recipe", GAMMA))
+    fitted = audit(gamma_alone | vae, paths=paths, declared=("fit", ""))
+    checked = audit(gamma_alone | vae, paths=paths, declared=("recipe", GAMMA))
 
     in_vae = next(f for f in fitted.document["findings"] if f["places"] == "BASE/vae")
     found = coefficients(in_vae)
@@ -113,7 +113,7 @@ def test_equal_ingredients_get_no_number_of_their_own(
 def test_ingredients_alike_everywhere_prove_nothing(audit, models, narrow):
     paths = {"a": narrow["beta7"], "b": narrow["beta7"]}
 
-    found = audit(models["beta7"], names=("a", "b"), paths=paths, declared=("--fit",))
+    found = audit(models["beta7"], names=("a", "b"), paths=paths, declared=("fit", ""))
 
     assert (found.code, found.verdict) == (6, "unidentifiable")
 
@@ -141,9 +141,9 @@ def test_a_missing_ingredient_does_not_excuse_other_coefficients(audit, merged):
 
     found = audit(
         merged(formula),
-        "--sample",
+        sample=True,
         names=("anxl2", "anxl3", "beta7"),
-        declared=("--release=gamma-rev2",),
+        declared=("release", "gamma-rev2"),
     )
 
     assert found.verdict == "coefficient-differs"
@@ -162,7 +162,7 @@ def test_a_missing_ingredient_does_not_matter_where_it_has_no_part(
     found = audit(
         rev2 | {n: t for n, t in models["anxl3"].items() if n.startswith("first_s")},
         names=("anxl3",),
-        declared=("--recipe", str(recipe)),
+        declared=("recipe", str(recipe)),
     )
 
     assert found.finding("exact")["places"] == "elsewhere"
@@ -170,19 +170,18 @@ def test_a_missing_ingredient_does_not_matter_where_it_has_no_part(
 
 
 @pytest.mark.parametrize(
-    ("preset", "options"),
+    ("preset", "sample"),
     [
-        ("fp8", ()),
-        ("fp8-scaled", ()),
-        ("fp8-scaled", ("--sample",)),
-        ("bf16", ("--sample",)),
+        ("fp8", False),
+        ("fp8-scaled", False),
+        ("fp8-scaled", True),
+        ("bf16", True),
     ],
 )
-def test_variants_of_an_exact_merge_are_exact(audit, variants, capsys, preset, options):
+def test_variants_of_an_exact_merge_are_exact(audit, variants, preset, sample):
     path = next(variants.glob(f"*-{preset.replace('-', '*')}.safetensors"))
-    capsys.readouterr()
 
-    found = audit(path, *options, declared=())
+    found = audit(path, sample=sample, declared=("header", ""))
 
     assert (found.code, found.verdict) == (0, "exact")
     assert found.document["tensors"]["equal"] == 2515
@@ -199,7 +198,7 @@ def test_an_fp8_variant_shows_the_coefficients_of_fp16_ingredients(
 
     path = convert(merged(formula), "fp8")
 
-    found = audit(path, "--sample", declared=("--recipe", GAMMA))
+    found = audit(path, sample=True, declared=("recipe", GAMMA))
 
     finding = found.finding("coefficient-differs")
     assert len(finding["tensors"]) > 2450
@@ -211,7 +210,7 @@ def test_an_fp8_variant_shows_another_convention(audit, merged, rev2, convert):
     moved = [n for n in rev2 if n.startswith((f"{UNET}time_", f"{UNET}label_"))]
     path = convert(rev2 | {name: plain[name] for name in moved}, "fp8")
 
-    found = audit(path, "--sample")
+    found = audit(path, sample=True)
 
     assert found.verdict == "other-convention"
     finding = found.finding("other-convention")

@@ -174,6 +174,23 @@ class Civitai(_Table):
     clip_skip: Annotated[int, Field(ge=1, le=12)] | None = None
 
 
+class Sample(_Table):
+    """Table `[[samples]]`: an image made with the release, and how it was made.
+
+    `image` is a PNG, JPEG or WebP, by its path from the definition's folder. `width`
+    and `height` are those asked for, in pixels, before any upscaling.
+    """
+
+    image: Line
+    prompt: Line
+    negative_prompt: Line = ""
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    cfg: Annotated[float, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+
 class KnownIssue(_Table):
     """Table `[[known_issues]]`: a defect and what to do about it."""
 
@@ -218,12 +235,14 @@ class Definition(_Table):
     """A whole definition file, schema 1."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")]
+    kind: Literal["release"] = "release"
     release: Identity
     recipe: Recipe
     ingredients: Annotated[dict[Name, IngredientSource], Field(min_length=1)]
     licence: Licence
     usage: Usage
     tag_tables: tuple[TagTable, ...] = ()
+    samples: tuple[Sample, ...] = ()
     known_issues: tuple[KnownIssue, ...] = ()
     known_bad: tuple[KnownBadFile, ...] = ()
     known_files: tuple[KnownFile, ...] = ()

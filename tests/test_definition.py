@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from release.catalog.find import catalog_names, find_definition
+from release.catalog.find import find_definition
 from release.catalog.read import read_definition
 from release.definition import Definition, folded_recipe
 from release.errors import RecipeError
@@ -181,7 +181,7 @@ def tag_table(*rows: dict[str, str]) -> dict[str, Any]:
         (("usage", "min_pixels"), "786432", "usage.min_pixels", "got '786432', expect"),
         (("usage", "min_pixels"), True, "usage.min_pixels", "got true, expected"),
         (("usage", "min_pixels"), 0, "usage.min_pixels", "got 0, expected greater"),
-        (("usage", "cfg_min"), 9, "usage.cfg_min", "9.0..7.5 is not a range"),
+        (("usage", "cfg_min"), 9, "usage.cfg_min", "9 is above cfg_max, 7.5"),
         (("usage", "cfg_max"), "inf", "usage.cfg_max", "got 'inf', expected"),
         (("usage", "example_prompt"), None, "usage.example_prompt", "is missing"),
         (
@@ -198,9 +198,48 @@ def tag_table(*rows: dict[str, str]) -> dict[str, Any]:
         ),
         (
             ("tag_tables",),
-            [tag_table({"meaning": "1", "tag": "a"}, {"meaning": "2", "tag": "a"})],
-            "tag_tables[0].rows[1]",
-            "tag 'a' is there twice",
+            [{"name": "Y", "order": "x", "rows": [{"meaning": "1", "tag": "a"}] * 2}],
+            "tag_tables[0].rows[1].tag",
+            "'a' is listed twice, first in tag_tables[0].rows[0].tag",
+        ),
+        (("card", "tags"), ["x", "y", "x"], "card.tags[2]", "'x' is listed twice"),
+        (("usage", "cfg_min"), -1, "usage.cfg_min", "got -1, expected greater than 0"),
+        (("release", "titl"), "x", "release.titl", "unknown key; did you mean title?"),
+        (
+            ("samples",),
+            [{"image": "x.png", "prompt": "p", "width": 512, "height": 512}],
+            "samples[0].width",
+            "512x512 has 262,144 pixels, expected 786,432 to 1,310,720 as usage says",
+        ),
+        (
+            ("samples",),
+            [{"image": "x.png", "prompt": "p", "width": 2048, "height": 1024}],
+            "samples[0].width",
+            "2048x1024 has 2,097,152 pixels",
+        ),
+        (
+            ("samples",),
+            [{"image": "x.png", "prompt": "p", "width": 1024, "height": 1024}],
+            "samples[0].image",
+            "'x.png' does not exist",
+        ),
+        (
+            ("samples",),
+            [{"image": "../x.png", "prompt": "p", "width": 1024, "height": 1024}],
+            "samples[0].image",
+            "'../x.png' is not a path inside the definition's folder",
+        ),
+        (
+            ("samples",),
+            [{"image": "mine.toml", "prompt": "p", "width": 1024, "height": 1024}],
+            "samples[0].image",
+            "'mine.toml' is not a PNG, JPEG or WebP file",
+        ),
+        (
+            ("samples",),
+            [{"image": ".", "prompt": "p", "width": 1024, "height": 1024}],
+            "samples[0].image",
+            "'.' does not exist",
         ),
         (
             ("tag_tables",),
@@ -208,7 +247,6 @@ def tag_table(*rows: dict[str, str]) -> dict[str, Any]:
             "tag_tables[0].rows[0].other",
             "of which vocabulary? tag_tables[0].other names it",
         ),
-        (("card", "tags"), ["x", "y", "x"], "card.tags[2]", "tag 'x' is there twice"),
         (("civitai", "clip_skip"), 13, "civitai.clip_skip", "got 13, expected less"),
         (("card", "datasets"), ["no"], "card.datasets[0]", "got 'no', expected a Hub"),
     ],
@@ -220,6 +258,48 @@ def test_wrong_value_is_refused_at_its_key(
     message = str(refusal(path))
     assert message.startswith(f"{path}: {key}: ")
     assert words in message
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [b"\x89PNG\r\n\x1a\n....", b"\xff\xd8\xff\xe0....", b"RIFF\x10\0\0\0WEBPVP8 "],
+)
+def test_image_that_is_there_is_a_sample(tmp_path: Path, begin: bytes) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0").write_bytes(begin)
+    sample = {"image": "images/0", "prompt": "p", "width": 832, "height": 1216}
+    path = write(tmp_path / "mine.toml", changed("samples", to=[sample]))
+    assert read_definition(path).samples[0].image == "images/0"
+
+
+def test_riff_file_that_is_no_webp_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "0.webp").write_bytes(b"RIFF\x10\0\0\0WAVEfmt ")
+    sample = {"image": "0.webp", "prompt": "p", "width": 832, "height": 1216}
+    path = write(tmp_path / "mine.toml", changed("samples", to=[sample]))
+    assert "'0.webp' is not a PNG, JPEG or WebP file" in str(refusal(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("**bold** [x](javascript:alert(1))", "**bold** [x](javascript:alert(1))"),
+        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+        ("---\\nlicense: mit", r"---\u000alicense: mit"),
+        ("\\u001b]0;owned\\u0007", r"\u001b]0;owned\u0007"),
+        ("\\u202egnp.exe\\u2066", r"\u202egnp.exe\u2066"),
+        ("{{ self.__init__.__globals__ }}", "{{ self.__init__.__globals__ }}"),
+        ("{% for x in range(9) %}", "{% for x in range(9) %}"),
+    ],
+)
+def test_hostile_text_where_a_name_belongs_is_shown_as_one_safe_line(
+    tmp_path: Path, words: str, shown: str
+) -> None:
+    path = write(tmp_path / "mine.toml", SMALLEST)
+    text = path.read_text(encoding="utf-8").replace("'me/mine'", f'"{words}"')
+    path.write_text(text, encoding="utf-8")
+    message = str(refusal(path))
+    assert f"release.repo: got '{shown}', expected a Hub repository" in message
+    assert message.isprintable()
 
 
 def test_infinite_guidance_is_no_range(tmp_path: Path) -> None:
@@ -294,10 +374,6 @@ def test_windows_text_file_is_read(tmp_path: Path) -> None:
 
 def gamma(revision: str, tmp_path: Path) -> Definition:
     return find_definition(f"gamma-{revision}", tmp_path)[0]
-
-
-def test_catalog_has_both_revisions() -> None:
-    assert catalog_names() == ("gamma-rev1", "gamma-rev2")
 
 
 def test_found_text_is_the_definition_read(tmp_path: Path) -> None:

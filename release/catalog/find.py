@@ -1,28 +1,24 @@
-"""Finding a release definition by its name, in a folder or in the catalog."""
+"""Finding a definition by its name, in a folder or in the catalog."""
 
 import re
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Final
 
-from release.catalog.read import parse_definition, read_definition_text
+from release.catalog.read import (
+    Read,
+    parse_any,
+    read_definition_text,
+    release_of,
+)
+from release.catalog.texts import (
+    SUFFIX,
+    catalog_names,
+    catalog_source,
+    model_names,
+)
+from release.catalog.trained import TrainedModel
 from release.definition import RELEASE_NAME, Definition
 from release.errors import RecipeError, visible
 from release.recipe.names import nearest
-
-_SUFFIX: Final = ".toml"
-
-
-def catalog_names() -> tuple[str, ...]:
-    """Return the names of the catalog's releases, sorted."""
-    return tuple(
-        sorted(
-            entry.name.removesuffix(_SUFFIX)
-            for entry in _catalog().iterdir()
-            if entry.name.endswith(_SUFFIX)
-        )
-    )
 
 
 def find_definition(name: str, directory: Path) -> tuple[Definition, str]:
@@ -33,42 +29,80 @@ def find_definition(name: str, directory: Path) -> tuple[Definition, str]:
         directory: Where the maker's own definitions are.
 
     Raises:
-        RecipeError: Code "unknown-release"; "definition-name" if the file's own
-            `release.name` is another; otherwise as
-            `release.catalog.read.read_definition`.
+        RecipeError: As `find_any`; code "trained-model" for a model without a recipe.
     """
-    path = directory / f"{name}{_SUFFIX}"
+    read = find_any(name, directory)
+    return release_of(read), read.text
+
+
+def find_any(name: str, directory: Path) -> Read:
+    """Return a definition of either kind, release or trained model.
+
+    Args:
+        name: Its name. `NAME.toml` in `directory` wins over the catalog.
+        directory: Where the maker's own definitions are.
+
+    Raises:
+        RecipeError: Code "unknown-release"; "definition-name" if the name in the file
+            is another; otherwise as `release.catalog.read.read_definition`.
+    """
+    path = directory / f"{name}{SUFFIX}"
     is_name = re.fullmatch(RELEASE_NAME, name) is not None
-    if is_name and path.exists():
-        text, origin = read_definition_text(path), str(path)
-    elif name in catalog_names():
-        return catalog_definition(name)
+    if not (is_name and path.exists()):
+        return _in_catalog(name, directory)
+    origin = str(path)
+    read = parse_any(read_definition_text(path), origin=origin, folder=directory)
+    key, stated = "model.name", ""
+    if isinstance(read.value, Definition):
+        key, stated = "release.name", read.value.release.name
     else:
-        raise _unknown(name, directory)
-    definition = parse_definition(text, origin=origin)
-    if definition.release.name != name:
+        stated = read.value.model.name
+    if stated != name:
         raise RecipeError(
-            f"{visible(origin, 1024)}: release.name: got '{definition.release.name}',"
-            f" expected '{name}' as in the file name",
+            f"{visible(origin, 1024)}: {key}: got '{stated}', expected '{name}' as in "
+            "the file name",
             code="definition-name",
-            hint="rename the file, or change release.name",
+            hint=f"rename the file, or change {key}",
         )
-    return definition, text
+    return read
 
 
 def catalog_definition(name: str) -> tuple[Definition, str]:
     """Return a release definition of the catalog and its text.
 
     Args:
-        name: One of `catalog_names()`.
+        name: One of `release.catalog.texts.catalog_names()`.
     """
-    text = (_catalog() / f"{name}{_SUFFIX}").read_text(encoding="utf-8")
-    return parse_definition(text, origin=f"catalog {name}"), text
+    read = _in_catalog(name, None)
+    return release_of(read), read.text
+
+
+def catalog_model(name: str) -> TrainedModel:
+    """Return a trained model of the catalog.
+
+    Args:
+        name: One of `release.catalog.texts.model_names()`.
+
+    Raises:
+        RecipeError: Code "unknown-release": it is no trained model.
+    """
+    value = _in_catalog(name, None).value
+    if isinstance(value, TrainedModel):
+        return value
+    raise _unknown(name, Path())
+
+
+def _in_catalog(name: str, directory: Path | None) -> Read:
+    """Return a definition of the catalog; `directory` is where else it could be."""
+    source = catalog_source(name)
+    if source is None:
+        raise _unknown(name, directory or Path())
+    return parse_any(source.text, origin=source.origin)
 
 
 def _unknown(name: str, directory: Path) -> RecipeError:
-    own = {entry.stem for entry in directory.glob(f"*{_SUFFIX}")}
-    near = nearest(name, {*own, *catalog_names()})
+    own = {entry.stem for entry in directory.glob(f"*{SUFFIX}")}
+    near = nearest(name, {*own, *catalog_names(), *model_names()})
     question = f"did you mean {visible(near, 64)}? " if near else ""
     return RecipeError(
         f"unknown release '{visible(name, 64)}': it is not in the catalog, and"
@@ -76,7 +110,3 @@ def _unknown(name: str, directory: Path) -> RecipeError:
         code="unknown-release",
         hint=f"{question}krelease releases lists them",
     )
-
-
-def _catalog() -> Traversable:
-    return resources.files("release.catalog")

@@ -1,28 +1,47 @@
 """Reading a release definition: TOML, validated value by value, then as a whole."""
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, time
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from release.catalog.checks import definition_problems
+from release.catalog.extend import FILE_CODE, FILE_HINT, Source, Stated, state
+from release.catalog.texts import SUFFIX, catalog_source
+from release.catalog.trained import TRAINED, TrainedModel
 from release.definition import (
     PATTERN_MEANINGS,
+    RELEASE_NAME,
     Definition,
-    Identity,
     folded_recipe,
 )
 from release.errors import RecipeError, visible
-from release.formats.toml_text import parse_toml, read_toml_text
-from release.recipe.names import suggestion
+from release.formats.toml_text import read_toml_text, value_text
 from release.recipe.problems import Problem, problems_of
 from release.validation import refuse
-from release.variants.preset import PRESET_NAMES
 
-_FILE_HINT: Final = "a definition is a TOML file of at most 1 MiB"
+_RELEASE: Final = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A definition file as it was read.
+
+    Attributes:
+        value: What it states, validated and checked.
+        text: The file, as it is written.
+        stated: The same as one document, with all that it extends.
+    """
+
+    value: Definition | TrainedModel
+    text: str
+    stated: Stated
 
 
 def read_definition(path: Path) -> Definition:
@@ -31,9 +50,11 @@ def read_definition(path: Path) -> Definition:
     Raises:
         RecipeError: Names the file, the key path, what is there and what is allowed.
             Codes "definition-file" (not readable, too large, not TOML), "definition"
-            (a value), or those of `release.recipe.fold.fold`.
+            (a value), "definition-extends" (what it extends), "trained-model" (it is
+            no release), or those of `release.recipe.fold.fold`.
     """
-    return parse_definition(read_definition_text(path), origin=str(path))
+    text = read_definition_text(path)
+    return parse_definition(text, origin=str(path), folder=path.parent)
 
 
 def read_definition_text(path: Path) -> str:
@@ -42,96 +63,104 @@ def read_definition_text(path: Path) -> str:
     Raises:
         RecipeError: Code "definition-file".
     """
-    return read_toml_text(path, code="definition-file", hint=_FILE_HINT)
+    return read_toml_text(path, code=FILE_CODE, hint=FILE_HINT)
 
 
-def parse_definition(text: str, *, origin: str) -> Definition:
-    """Validate and check the TOML text of a definition.
+def parse_definition(
+    text: str, *, origin: str, folder: Path | None = None
+) -> Definition:
+    """Validate and check the TOML text of a release definition.
 
-    A date may be a TOML date or text.
+    Args:
+        text: TOML. A date may be a TOML date or text.
+        origin: What errors name it by, such as its path.
+        folder: Where the files lie that it extends and its images; None for the
+            catalog alone.
+
+    Raises:
+        RecipeError: As `read_definition`.
+    """
+    return release_of(parse_any(text, origin=origin, folder=folder))
+
+
+def release_of(read: Read) -> Definition:
+    """Return the release that a file defines.
+
+    Raises:
+        RecipeError: Code "trained-model": it is a model without a recipe.
+    """
+    if isinstance(read.value, Definition):
+        return read.value
+    name = read.value.model.name
+    raise RecipeError(
+        f"{visible(read.stated.origin, 1024)}: {name} is a trained model, no recipe "
+        "leads to it, so it cannot be built",
+        code="trained-model",
+        hint=f"krelease releases {name} shows what is known of it; a release takes a "
+        "file of it as an ingredient",
+    )
+
+
+def parse_any(text: str, *, origin: str, folder: Path | None = None) -> Read:
+    """Validate and check a definition of either kind, release or trained model.
 
     Args:
         text: TOML.
-        origin: What errors name it by, such as its path.
+        origin: As in `parse_definition`.
+        folder: As in `parse_definition`.
 
     Raises:
         RecipeError: As `read_definition`.
     """
-    document = parse_toml(text, origin=origin, code="definition-file", hint=_FILE_HINT)
+    stated = state(Source(text, origin), partial(_find, folder))
+    kind = stated.document.get("kind", _RELEASE)
+    if kind not in (_RELEASE, TRAINED):
+        text = f"got {value_text(kind)}, expected '{_RELEASE}' or '{TRAINED}'"
+        _refuse(stated, [Problem("kind", text)])
+    model = TrainedModel if kind == TRAINED else Definition
     try:
-        definition = Definition.model_validate_json(
-            json.dumps(document, default=_date_text), strict=True
+        value = model.model_validate_json(
+            json.dumps(stated.document, default=_date_text), strict=True
         )
     except ValidationError as error:
-        refuse(origin, problems_of(error, Definition, meanings=PATTERN_MEANINGS))
+        _refuse(stated, problems_of(error, model, meanings=PATTERN_MEANINGS))
         raise
-    _check(definition, origin=origin)
-    return definition
+    if isinstance(value, Definition):
+        _check(value, stated, folder)
+    return Read(value, text, stated)
 
 
-def _check(definition: Definition, *, origin: str) -> None:
-    """Check what one value alone cannot show: names, ranges and the recipe.
+def _find(folder: Path | None, name: str, origin: str) -> Source | None:
+    """Return the file that `origin` extends: one beside it, or of the catalog.
+
+    A file that is named like the release that it changes means the catalog's.
+    """
+    if re.fullmatch(RELEASE_NAME, name) is None:
+        return None
+    path = None if folder is None else folder / f"{name}{SUFFIX}"
+    if path is not None and str(path) != origin and path.exists():
+        return Source(read_definition_text(path), str(path))
+    return catalog_source(name)
+
+
+def _refuse(stated: Stated, found: Sequence[Problem]) -> None:
+    """Raise for the first problem, under the file that its key stands in."""
+    if found:
+        refuse(stated.origin_of(found[0].key), found)
+
+
+def _check(definition: Definition, stated: Stated, folder: Path | None) -> None:
+    """Check what one value alone cannot show: names, ranges, images and the recipe.
 
     Raises:
         RecipeError: As `read_definition`.
     """
-    refuse(origin, list(_problems(definition)))
+    _refuse(stated, list(definition_problems(definition, folder)))
     try:
         folded_recipe(definition)
     except RecipeError as error:
-        raise error.within(origin) from error
-
-
-def _problems(definition: Definition) -> Iterator[Problem]:
-    yield from _variant_problems(definition.release)
-    yield from _ingredient_problems(definition)
-    yield from _tag_problems(definition)
-    usage = definition.usage
-    if usage.min_pixels > usage.max_pixels:
-        text = f"{usage.min_pixels:,} is above max_pixels, {usage.max_pixels:,}"
-        yield Problem("usage.min_pixels", text)
-    if usage.cfg_min > usage.cfg_max or not math.isfinite(usage.cfg_max):
-        text = f"{usage.cfg_min}..{usage.cfg_max} is not a range"
-        yield Problem("usage.cfg_min", text)
-
-
-def _variant_problems(release: Identity) -> Iterator[Problem]:
-    for index, variant in enumerate(release.variants):
-        key = f"release.variants[{index}]"
-        if variant not in PRESET_NAMES:
-            hint = suggestion(variant, PRESET_NAMES)
-            yield Problem(key, f"unknown variant '{visible(variant)}'; {hint}")
-        elif variant in release.variants[:index]:
-            yield Problem(key, f"'{variant}' is listed twice")
-    for index, variant in enumerate(release.archives):
-        if variant not in release.variants:
-            text = f"'{visible(variant)}' is not one of release.variants"
-            yield Problem(f"release.archives[{index}]", text)
-
-
-def _ingredient_problems(definition: Definition) -> Iterator[Problem]:
-    for name, source in definition.ingredients.items():
-        file = PurePosixPath(source.file or "file")
-        if file.is_absolute() or ".." in file.parts or "\\" in str(file):
-            text = f"got '{visible(file)}', expected a path inside the repository"
-            yield Problem(f"ingredients.{name}.file", text)
-
-
-def _tag_problems(definition: Definition) -> Iterator[Problem]:
-    yield from _repeated("card.tags", definition.card.tags)
-    for number, table in enumerate(definition.tag_tables):
-        key = f"tag_tables[{number}].rows"
-        yield from _repeated(key, [row.tag for row in table.rows])
-        others = [at for at, row in enumerate(table.rows) if row.other is not None]
-        if others and table.other is None:
-            text = f"of which vocabulary? tag_tables[{number}].other names it"
-            yield Problem(f"{key}[{others[0]}].other", text)
-
-
-def _repeated(key: str, tags: Sequence[str]) -> Iterator[Problem]:
-    for index, tag in enumerate(tags):
-        if tag in tags[:index]:
-            yield Problem(f"{key}[{index}]", f"tag '{visible(tag)}' is there twice")
+        key = str(error).partition(":")[0]
+        raise error.within(stated.origin_of(key)) from error
 
 
 def _date_text(value: object) -> str:

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from release.catalog.find import find_definition
 from release.catalog.read import parse_definition
@@ -10,6 +11,9 @@ from release.definition import recipe_text
 from release.formats.toml_text import read_toml_text
 from release.recipe.file import FILE_HINT, parse_recipe
 from release.recipe.text import RecipeText
+
+_DEFINITION_KEYS: Final = frozenset({"release", "extends", "kind"})
+"""Keys that a definition has at its top, and a recipe file never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class FoundRecipe:
 def find_recipe(name_or_file: str, folder: Path) -> FoundRecipe:
     """Return the recipe of a release or of a file.
 
-    A file is a release definition if it has a table `release`, else a recipe file.
+    A file is a release definition if it has one of a definition's keys at its top, else
+    a recipe file.
 
     Args:
         name_or_file: Path of a TOML file, or the name of a release, for which
@@ -56,7 +61,7 @@ def read_recipe_of(path: Path) -> FoundRecipe:
     text = read_toml_text(path, code="recipe-file", hint=FILE_HINT)
     origin = str(path)
     if _is_definition(text):
-        recipe = recipe_text(parse_definition(text, origin=origin))
+        recipe = recipe_text(parse_definition(text, origin=origin, folder=path.parent))
     else:
         recipe = parse_recipe(text, origin=origin)
     return FoundRecipe(recipe, path.stem, path.parent)
@@ -64,6 +69,6 @@ def read_recipe_of(path: Path) -> FoundRecipe:
 
 def _is_definition(text: str) -> bool:
     try:
-        return "release" in tomllib.loads(text)
+        return not tomllib.loads(text).keys().isdisjoint(_DEFINITION_KEYS)
     except (RecursionError, ValueError):
         return False  # and its reader says what is wrong

@@ -1,6 +1,7 @@
 """Claims of the catalog: files of known releases whose digests were published."""
 
-from release.catalog.find import catalog_definition, catalog_names
+from release.catalog.find import catalog_definition
+from release.catalog.texts import catalog_names
 from release.claims.claim import Claim, Source
 from release.definition import Definition, KnownFile
 

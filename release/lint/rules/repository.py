@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from release.catalog.find import catalog_names, find_definition
+from release.catalog.find import find_definition
+from release.catalog.texts import catalog_names
 from release.definition import KnownBadFile
 from release.errors import visible
 from release.lint.card import links

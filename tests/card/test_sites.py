@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from release.card.permissions import permissions_of
 from release.card.presentation import presentation_of
 from release.card.sites import Site, render_pages
 from release.definition import Definition
@@ -298,6 +299,14 @@ def test_permissions_follow_from_the_licence(
     assert model["allowDifferentLicense"] is False
     assert model["allowNoCredit"] is True
     assert model["allowCommercialUse"] == ["Image", "RentCivit", "Rent", "Sell"]
+
+
+def test_licence_that_asks_for_credit_and_forbids_selling_leaves_no_box() -> None:
+    allowed = permissions_of("CC BY-NC-ND 4.0")
+
+    assert allowed == permissions_of("a licence nobody knows")
+    assert not allowed.commercial
+    assert permissions_of("MIT").other_licence
 
 
 def test_what_only_a_person_knows_is_left_open_and_asked(

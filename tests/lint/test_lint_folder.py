@@ -257,7 +257,7 @@ def test_added_restriction_stops_the_build(gamma_rev2, release_folder, tmp_path)
 
 
 def test_warning_does_not_stop_the_build(gamma_rev2, release_folder, tmp_path):
-    doubtful = with_usage(gamma_rev2, example_prompt="1girl, solo, masterpiece, safe")
+    doubtful = with_usage(gamma_rev2, example_prompt="1girl, solo, MASTERPIECE, safe")
 
     lines = check(doubtful, release_folder, tmp_path / "out")
 

@@ -277,3 +277,11 @@ def test_tag_may_be_spelt_as_either_of_two_vocabularies_has_it(draft) -> None:
     draft.text = draft.text.replace("text: 1girl, solo", "text: 1girl, Gold, GOLD")
 
     assert texts(draft, "KR403") == ["tag GOLD: expected Gold, as declared"]
+
+
+@pytest.mark.parametrize("name", ["My model v1.safetensors", "unet/v1.safetensors"])
+def test_file_with_a_blank_or_in_a_folder_is_there(draft, name):
+    draft.files[name] = FileFacts(name, 2_000_000_000)
+    draft.text += f"\n- {name} (2 GB)\n"
+
+    assert draft.rules() == set()

@@ -64,7 +64,9 @@ def listed(subject: Subject) -> Iterator[Problem]:
         if mention.name in said or mention.name in _members(subject):
             continue
         claims = mention.is_own and (mention.cells or _SIZE.search(mention.text))
-        if claims and mention.name not in subject.files:
+        # A name with a blank in it, or in a folder, is read from the middle on.
+        is_there = any(name.endswith(mention.name) for name in subject.files)
+        if claims and not is_there:
             said.add(mention.name)
             text = f"{visible(mention.name)} is not among the files"
             yield Problem(mention.line.number, text)
@@ -73,7 +75,8 @@ def listed(subject: Subject) -> Iterator[Problem]:
     if not named:
         return
     for name in sorted(subject.weights):
-        if "/" not in name and name.endswith(".safetensors") and name not in named:
+        is_ours = "/" not in name and name.endswith(".safetensors")
+        if is_ours and not name.endswith(tuple(named)):
             text = "is not mentioned in the card, which names other files"
             yield Problem(0, text, file=name, severity=WARNING)
 

@@ -116,3 +116,13 @@ def test_release_before_that_cannot_be_is_refused(
 
     assert refused.value.code in {"previous-release", "unknown-release"}
     assert name in str(refused.value)
+
+
+def test_template_folder_that_is_none_is_refused_at_once(
+    definition: Definition, tmp_path: Path
+) -> None:
+    with pytest.raises(CardError) as refused:
+        presentation_of(definition, HERE, templates=tmp_path)
+
+    assert refused.value.code == "template-folder"
+    assert "templates, and change it" in refused.value.hint

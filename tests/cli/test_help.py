@@ -14,13 +14,15 @@ PLAIN = (
     "extract",
     "convert",
     "inspect",
-    "blocks",
+    "hash",
     "verify",
     "repair",
-    "hash",
     "parity",
+    "audit",
     "lint",
     "licence",
+    "blocks",
+    "new",
     "releases",
     "presets",
 )
@@ -82,7 +84,7 @@ def test_everything_that_computes_takes_threads(krelease, command):
     assert "KRELEASE_THREADS" in out
 
 
-@pytest.mark.parametrize("command", ["publish", "build", "convert", "extract"])
+@pytest.mark.parametrize("command", ["publish", "build", "convert", "extract", "new"])
 def test_everything_that_writes_takes_dry_run_and_force(krelease, command):
     _, out, _ = krelease(*command.split(), "-h")
 

@@ -30,7 +30,7 @@ from release.recipe.text import (
 
 RELEASE_NAME: Final = r"^[a-z0-9][a-z0-9.-]{0,63}$"
 _FILE_STEM: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-_HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$"
+HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$"
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
 _AUTOV2: Final = r"^[0-9A-F]{10}$"
 
@@ -38,7 +38,7 @@ PATTERN_MEANINGS: Final = {
     **MEANINGS,
     RELEASE_NAME: "up to 64 lower case letters, digits, dots and hyphens",
     _FILE_STEM: "up to 128 letters, digits, dots, hyphens and underscores",
-    _HUB_ID: "a Hub repository as owner/name",
+    HUB_ID: "a Hub repository as owner/name",
     _DATE: "a date as YYYY-MM-DD",
     _AUTOV2: "10 upper case hex digits",
 }
@@ -46,7 +46,7 @@ PATTERN_MEANINGS: Final = {
 
 ReleaseName = Annotated[str, StringConstraints(pattern=RELEASE_NAME)]
 FileStem = Annotated[str, StringConstraints(pattern=_FILE_STEM)]
-HubId = Annotated[str, StringConstraints(pattern=_HUB_ID)]
+HubId = Annotated[str, StringConstraints(pattern=HUB_ID)]
 
 
 class _Table(BaseModel):

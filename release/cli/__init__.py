@@ -19,6 +19,7 @@ try:
     from release.cli.licence import licence
     from release.cli.lint import lint
     from release.cli.merge import merge
+    from release.cli.new import new
     from release.cli.parity import parity
     from release.cli.presets import presets
     from release.cli.publish import publish
@@ -46,6 +47,7 @@ app.command()(card)
 app.command()(lint)
 app.command()(licence)
 app.command()(blocks)
+app.command()(new)
 app.command()(releases)
 app.command()(presets)
 app.add_typer(recipe)

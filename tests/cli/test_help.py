@@ -19,6 +19,7 @@ PLAIN = (
     "repair",
     "parity",
     "audit",
+    "new",
     "card",
     "lint",
     "licence",

@@ -2,11 +2,11 @@
 
 from release.catalog.outline import Outline, Place, outline_of
 from release.errors import UsageError, visible
-from release.hub.beginning import pinned_commit, read_remote_header, read_small_file
+from release.hub.beginning import read_remote_header, read_small_file
 from release.hub.client import HubConnection
 from release.hub.ingredients import resolve_ingredient
 from release.hub.reference import parse_reference
-from release.hub.remote import RemoteFile, read_tree
+from release.hub.remote import RemoteFile, read_tree, resolve_commit
 
 
 def remote_outline(connection: HubConnection, reference: str) -> Outline:
@@ -53,7 +53,7 @@ def remote_text(
     Raises:
         HubError: There is no such repository, or the Hub refuses.
     """
-    commit = pinned_commit(connection, repo_id, "main")
+    commit = resolve_commit(connection, repo_id, "main")
     file = read_tree(connection, repo_id, commit, recursive=False).get(name)
     if file is None:
         return None

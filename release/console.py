@@ -36,6 +36,9 @@ def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list
         for row in rows
     ]
 
+_TELLING_SECONDS: Final = 0.05
+"""Below it, a rate says more about the clock than about the work."""
+
 
 class Console:
     """Where a command shows its result and what it is doing.
@@ -227,10 +230,13 @@ class Console:
         self._sum_up(label, total, time.monotonic() - begin)
 
     def _sum_up(self, label: str, nbytes: int, seconds: float) -> None:
-        rate = size_text(int(nbytes / seconds)) if seconds > 0 else "-"
-        self.note(
-            f"{visible(label)}: {size_text(nbytes)} in {seconds:.1f} s ({rate}/s)"
-        )
+        if nbytes == 0:
+            return
+        text = f"{visible(label)}: {size_text(nbytes)}"
+        if seconds >= _TELLING_SECONDS:
+            rate = size_text(int(nbytes / seconds))
+            text += f" in {seconds:.1f} s ({rate}/s)"
+        self.note(text)
 
     def _has_colour(self) -> bool:
         plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"

@@ -99,6 +99,15 @@ def _note(found: "FileHashes", key: str, note: str) -> str:
 
 
 def _sum_line(found: "FileHashes") -> str:
+    """Return a line as sha256sum writes it: a backslash first if the name has escapes.
+
+    Source:
+        GNU coreutils, "cksum output modes".
+    """
     from release.errors import visible
 
-    return f"{found.sha256}  {visible(found.path, 4096)}"
+    name = str(found.path)
+    for raw, escape in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r")):
+        name = name.replace(raw, escape)
+    mark = "\\" if name != str(found.path) else ""
+    return f"{mark}{found.sha256}  {visible(name, 4096)}"

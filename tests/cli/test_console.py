@@ -103,7 +103,7 @@ def test_stage_without_a_terminal_is_one_line_at_its_end(streams):
         assert streams["err"].getvalue() == ""
         advance(2_000_000)
 
-    assert streams["err"].getvalue().startswith("merge\\u001b[31m: 3.00 MB in 0.0 s (")
+    assert streams["err"].getvalue().startswith("merge\\u001b[31m: 3.00 MB")
     assert streams["out"].getvalue() == ""
 
 

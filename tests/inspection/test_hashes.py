@@ -231,6 +231,18 @@ def test_text_shows_names_and_says_what_is_missing(krelease, known):
     assert "  no AutoV1: it is taken from byte 1,048,576 on" in out
 
 
+def test_quiet_line_of_an_odd_name_is_that_of_sha256sum(krelease, known, tmp_path):
+    odd = tmp_path / "a\\b\nc\rd.safetensors"
+    odd.write_bytes(known.read_bytes())
+
+    _, out, _ = krelease("hash", "--quiet", odd)
+
+    expected = subprocess.run(
+        ["sha256sum", odd], check=True, capture_output=True, text=True
+    )
+    assert out == expected.stdout
+
+
 def test_quiet_lines_are_those_of_sha256sum(krelease, known, binary):
     paths = [known, binary(100)]
 

@@ -199,10 +199,16 @@ def tag_table(*rows: dict[str, str]) -> dict[str, Any]:
         (
             ("tag_tables",),
             [{"name": "Y", "order": "x", "rows": [{"meaning": "1", "tag": "a"}] * 2}],
-            "tag_tables[0].rows[1].tag",
-            "'a' is listed twice, first in tag_tables[0].rows[0].tag",
+            "tag_tables[0].rows[1]",
+            "tag 'a' is there twice, first in tag_tables[0].rows[0]",
         ),
-        (("card", "tags"), ["x", "y", "x"], "card.tags[2]", "'x' is listed twice"),
+        (("card", "tags"), ["x", "y", "x"], "card.tags[2]", "tag 'x' is there twice"),
+        (
+            ("card", "language"),
+            ["en", "en"],
+            "card.language[1]",
+            "language 'en' is there twice",
+        ),
         (("usage", "cfg_min"), -1, "usage.cfg_min", "got -1, expected greater than 0"),
         (("release", "titl"), "x", "release.titl", "unknown key; did you mean title?"),
         (

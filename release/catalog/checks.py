@@ -28,15 +28,7 @@ def definition_problems(
     yield from _variant_problems(definition.release)
     yield from _ingredient_problems(definition)
     yield from _usage_problems(definition.usage)
-    for at, table in enumerate(definition.tag_tables):
-        tags = (row.tag for row in table.rows)
-        yield from _twice(tags, f"tag_tables[{at}].rows[{{}}].tag")
-        others = [number for number, row in enumerate(table.rows) if row.other]
-        if others and table.other is None:
-            text = f"of which vocabulary? tag_tables[{at}].other names it"
-            yield Problem(f"tag_tables[{at}].rows[{others[0]}].other", text)
-    for key in ("tags", "datasets", "language"):
-        yield from _twice(getattr(definition.card, key), f"card.{key}[{{}}]")
+    yield from _tag_problems(definition)
     for at, sample in enumerate(definition.samples):
         yield from _sample_problems(sample, definition.usage, f"samples[{at}]", folder)
 
@@ -53,14 +45,24 @@ def _usage_problems(usage: Usage) -> Iterator[Problem]:
         yield Problem("usage.cfg_min", text)
 
 
-def _twice(values: Iterable[str], key: str) -> Iterator[Problem]:
-    """Yield a problem for every value that was there before; `key` takes its index."""
+def _tag_problems(definition: Definition) -> Iterator[Problem]:
+    for number, table in enumerate(definition.tag_tables):
+        key = f"tag_tables[{number}].rows"
+        yield from _repeated(key, "tag", [row.tag for row in table.rows])
+    card = definition.card
+    yield from _repeated("card.tags", "tag", card.tags)
+    yield from _repeated("card.datasets", "data set", card.datasets)
+    yield from _repeated("card.language", "language", card.language)
+
+
+def _repeated(key: str, what: str, values: Iterable[str]) -> Iterator[Problem]:
+    """Yield a problem for every value of a list that was there before."""
     seen: dict[str, int] = {}
     for at, value in enumerate(values):
         first = seen.setdefault(value, at)
         if first != at:
-            text = f"'{visible(value)}' is listed twice, first in {key.format(first)}"
-            yield Problem(key.format(at), text)
+            text = f"{what} '{visible(value)}' is there twice, first in {key}[{first}]"
+            yield Problem(f"{key}[{at}]", text)
 
 
 def _sample_problems(

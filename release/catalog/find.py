@@ -52,11 +52,10 @@ def find_any(name: str, directory: Path) -> Read:
         return _in_catalog(name, directory)
     origin = str(path)
     read = parse_any(read_definition_text(path), origin=origin, folder=directory)
-    key, stated = "model.name", ""
     if isinstance(read.value, Definition):
         key, stated = "release.name", read.value.release.name
     else:
-        stated = read.value.model.name
+        key, stated = "model.name", read.value.model.name
     if stated != name:
         raise RecipeError(
             f"{visible(origin, 1024)}: {key}: got '{stated}', expected '{name}' as in "

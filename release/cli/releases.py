@@ -68,13 +68,14 @@ def _print_one(console: "Console", read: "Read") -> None:
     from release.catalog.trained import TrainedModel
     from release.errors import visible
 
-    stated = read.value.model_dump(mode="json", by_alias=True)
-    name = read.value.model if isinstance(read.value, TrainedModel) else None
+    value = read.value
+    identity = value.model if isinstance(value, TrainedModel) else value.release
+    stated = value.model_dump(mode="json", by_alias=True)
     console.result(
         "krelease.release/1",
         {"definition": stated, "extends": list(read.stated.extended)},
         [visible(line, len(line)) for line in _whole(read).splitlines()],
-        brief=[name.name if name else stated["release"]["name"]],
+        brief=[identity.name],
     )
 
 

@@ -85,8 +85,11 @@ def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
         name = ".".join(map(toml_key, (*path, key)))
         is_one = isinstance(value, Mapping)
         for each in [value] if is_one else value:
-            yield from ("", f"[{name}]" if is_one else f"[[{name}]]")
-            yield from _table(each, (*path, key))
+            lines = list(_table(each, (*path, key)))
+            # The head of a table of tables goes without saying.
+            if not (is_one and lines[:1] == [""]):
+                yield from ("", f"[{name}]" if is_one else f"[[{name}]]")
+            yield from lines
 
 
 def _is_list_of_tables(value: object) -> TypeGuard[list[Mapping[str, Any]]]:

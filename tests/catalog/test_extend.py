@@ -129,7 +129,7 @@ def test_recipe_of_an_extending_file_is_found(tmp_path):
             "known_issues[0].workaround: is missing",
         ),
         ("[recipe.steps]\nx = 'y'\n", "", "shared", "recipe.steps.x: "),
-        ("[card]\ntags = ['a', 'a']\n", "", "shared", "card.tags[1]: 'a' is listed"),
+        ("[card]\ntags = ['a', 'a']\n", "", "shared", "card.tags[1]: tag 'a' is there"),
     ],
 )
 def test_error_names_the_file_in_which_the_key_stands(

@@ -419,6 +419,17 @@ def test_terminal_is_asked_for_what_no_option_says(krelease, typed, checkpoint):
     assert "example_prompt" not in release["usage"]
 
 
+def test_nobody_is_asked_for_a_definition_that_is_there(krelease, typed, workplace):
+    Path("mine.toml").write_text("", encoding="utf-8")
+    asked = typed("Mine\n")
+
+    code, _, _ = krelease("new", "mine")
+
+    assert code == 9
+    assert "Title" not in asked.getvalue()
+    assert [path.name for path in workplace.iterdir()] == ["mine.toml"]
+
+
 def test_end_of_input_leaves_the_rest_open(krelease, typed):
     typed("Mine\n")
 

@@ -68,3 +68,7 @@ def test_long_list_has_one_value_a_line():
         f'    "{"b" * 50}",',
         "]",
     ]
+
+
+def test_tables_of_tables_have_no_head_of_their_own():
+    assert toml_document({"a": {"b": {"c": 1}}, "d": {}}) == "[a.b]\nc = 1\n\n[d]\n"

@@ -132,7 +132,8 @@ def test_sha256_sums_are_what_coreutils_checks(release_folder):
     )
 
     assert sorted(checked.stdout.splitlines()) == sorted(
-        f"{name}: OK" for name in (FP16, FP8, ZIP, "LICENSE", "README.md", "lineage.svg")
+        f"{name}: OK"
+        for name in (FP16, FP8, ZIP, "LICENSE", "README.md", "lineage.svg")
     )
 
 

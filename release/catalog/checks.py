@@ -49,6 +49,10 @@ def _tag_problems(definition: Definition) -> Iterator[Problem]:
     for number, table in enumerate(definition.tag_tables):
         key = f"tag_tables[{number}].rows"
         yield from _repeated(key, "tag", [row.tag for row in table.rows])
+        others = [at for at, row in enumerate(table.rows) if row.other is not None]
+        if others and table.other is None:
+            text = f"of which vocabulary? tag_tables[{number}].other names it"
+            yield Problem(f"{key}[{others[0]}].other", text)
     card = definition.card
     yield from _repeated("card.tags", "tag", card.tags)
     yield from _repeated("card.datasets", "data set", card.datasets)

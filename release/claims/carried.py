@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from release.claims.claim import Claim, Source, TensorClaim
+from release.claims.claim import SHA256_OF_NOTHING, Claim, Source, TensorClaim
 from release.errors import visible
 from release.formats.header import Header
 from release.metadata import (
@@ -13,11 +13,8 @@ from release.metadata import (
     TENSOR_SET_KEY,
     VARIANT_KEY,
 )
-from release.numeric.digest import sha256
 
 _SOURCE: Final = Source("header", "the digests in its own header")
-_OF_NOTHING: Final = sha256(b"")
-"""What faulty programs write; it says nothing about the data."""
 _HEX_32: Final = re.compile(r"[0-9a-f]{32}")
 _DATA: Final = re.compile(r"0x([0-9a-f]{64})")
 
@@ -35,7 +32,7 @@ def read_carried_claim(header: Header) -> Claim | None:
     digests = _digests(header)
     metadata = header.metadata
     data = _DATA.fullmatch(metadata.get(DATA_SHA256_KEY, "").lower())
-    data_sha256 = data[1] if data and data[1] != _OF_NOTHING else None
+    data_sha256 = data[1] if data and data[1] != SHA256_OF_NOTHING else None
     if digests is None:
         return (
             None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from release.errors import visible
+from release.numeric.digest import sha256
 
 Kind = Literal[
     "named manifest",
@@ -19,6 +20,9 @@ Kind = Literal[
     "sha256",
     "archive",
 ]
+
+SHA256_OF_NOTHING: Final = sha256(b"")
+"""What faulty programs write in place of a digest; it says nothing."""
 
 _NAMED: Final = "it is worth as much as the place that you have it from"
 _BESIDE: Final = (
@@ -102,9 +106,8 @@ class Claim:
         header_xxh3_128: Of these bytes.
         tensor_set_xxh3_128: As `release.numeric.digest.tensor_set_digest`.
         tensors: All tensors, in the order of their data.
-        chunk_nbytes: Bytes of a chunk; the last one may be shorter.
-        chunks: xxh3_64 of every chunk of the file, 16 lower-case hex digits each. They
-            locate damage and never accept a file.
+        chunks: xxh3_64 of every chunk of `release.numeric.digest.CHUNK_NBYTES` bytes,
+            16 lower-case hex digits each. They locate damage and never accept a file.
         variant: Name of the preset; foreign text.
         release: Name of the release; foreign text.
     """
@@ -121,7 +124,6 @@ class Claim:
     header_xxh3_128: str | None = None
     tensor_set_xxh3_128: str | None = None
     tensors: tuple[TensorClaim, ...] = ()
-    chunk_nbytes: int | None = None
     chunks: tuple[str, ...] = ()
     variant: str | None = None
     release: str | None = None

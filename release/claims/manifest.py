@@ -136,7 +136,6 @@ def _of_checkpoint(
             )
             for each in record.tensors
         ),
-        chunk_nbytes=record.chunk_nbytes,
         chunks=tuple(record.chunks[at : at + _CHUNK_DIGITS] for at in digits),
         variant=record.variant,
         release=release,

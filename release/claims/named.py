@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from release.claims.claim import Claim, Source, source_of_file
+from release.claims.claim import SHA256_OF_NOTHING, Claim, Source, source_of_file
 from release.claims.sums import read_sums_claims
 from release.errors import InputError, UsageError, visible
 from release.formats.input import InputFile
-from release.numeric.digest import sha256
 
 _DIGEST: Final = re.compile(r"(0x)?([0-9a-f]{10}|[0-9a-f]{64})", re.IGNORECASE)
 _REPO: Final = re.compile(
@@ -17,7 +16,6 @@ _REPO: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _FILE_NAME: Final = re.compile(r".*(\.json|sums|\.sha256|\.txt)", re.IGNORECASE)
-_OF_NOTHING: Final = sha256(b"")
 _FORMS: Final = (
     "name a manifest.json, a SHA256SUMS or XXH128SUMS file, OWNER/REPO[@REVISION], an "
     "AutoV2 (10 hex digits) or a SHA-256 (64)"
@@ -88,7 +86,7 @@ def _read_file(path: Path) -> tuple[Claim, ...]:
 
 
 def _digest_claim(what: str, digits: str) -> Claim:
-    if _OF_NOTHING.startswith(digits):
+    if SHA256_OF_NOTHING.startswith(digits):
         raise UsageError(
             f"--against {visible(what)}: is the SHA-256 of nothing, which faulty "
             "programs write in place of a digest",

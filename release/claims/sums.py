@@ -32,7 +32,10 @@ _BY_DIGITS: Final[dict[int, Algorithm]] = {32: "XXH128", 64: "SHA256"}
 _DIGITS: Final = {algorithm: count for count, algorithm in _BY_DIGITS.items()}
 _ESCAPES: Final = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 _ESCAPE: Final = re.compile(r"\\.?", re.DOTALL)
-_OTHER: Final = re.compile(r"(md5|sha1|sha512|sha224|sha384|b2|blake)", re.IGNORECASE)
+_OTHER: Final = re.compile(
+    r"(?!.*(sha256|xxh128)).*(md5|sha1|sha224|sha384|sha512|b2sum|blake)", re.IGNORECASE
+)
+"""Names of files that are about another algorithm: theirs have as many digits."""
 
 
 class _Line(NamedTuple):
@@ -79,7 +82,7 @@ def read_sums_claims(path: Path, source: Source) -> tuple[Claim, ...]:
 
 
 def _lines(path: Path) -> Iterator[_Line]:
-    if _OTHER.search(path.name):
+    if _OTHER.match(path.name):
         raise IntegrityError(
             f"{visible(path, 1024)}: is named after another algorithm, expected sums "
             "by SHA-256 or XXH3-128",

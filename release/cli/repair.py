@@ -89,13 +89,15 @@ def repair(
                 "--full and --by-parts: given both, expected one",
                 hint="--full fetches everything, --by-parts what is damaged",
             )
-        from release.claims.gather import claims_beside
+        from release.claims.beside import claims_beside
         from release.download import open_ranges
+        from release.formats.input import InputFile
         from release.repair.choose import require_named
         from release.repair.repair import repair as run
         from release.repair.report import RepairOptions
         from release.threads import choose_threads
 
+        InputFile(path).close()  # nobody is asked about a file that cannot be read
         options = RepairOptions(
             plans_only=dry_run, full=full, by_parts=by_parts, keep=keep
         )

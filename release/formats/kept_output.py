@@ -112,9 +112,20 @@ def _lock(part: Path, descriptor: int) -> None:
             code="not-a-file",
             hint="move it away, then run the command again",
         )
-    if not try_lock(descriptor):
+    if not try_lock(descriptor) or not _is_at(part, status):
         raise OutputError(
             f"{visible(part, 1024)}: is being written by someone else",
             code="output-busy",
             hint="wait until the other command has ended",
         )
+
+
+def _is_at(part: Path, status: os.stat_result) -> bool:
+    """Return whether `part` still names the file that was opened.
+
+    Whoever held the lock may have published it meanwhile: it is another's target then.
+    """
+    try:
+        return os.path.samestat(status, part.lstat())
+    except FileNotFoundError:
+        return False

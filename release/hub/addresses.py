@@ -23,6 +23,7 @@ def require_address(url: str) -> None:
     """
     with suppress(ValueError):
         parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
         is_safe = parts.scheme == "https" or is_loopback_host(parts.hostname)
         if parts.hostname and is_safe and url.isprintable():
             return

@@ -12,11 +12,10 @@ from huggingface_hub import hf_hub_url
 
 from release.errors import CheckpointError, visible
 from release.formats.header import Header, parse_header
+from release.formats.limits import HEADER_NBYTES_WARN
 from release.hub.client import HubConnection
 from release.hub.remote import RemoteFile
 
-HEADER_NBYTES_MAX: Final = 16 * 2**20
-"""Bytes of a header that is fetched; larger ones many programs refuse too."""
 _LENGTH_NBYTES: Final = 8
 
 
@@ -44,15 +43,15 @@ def read_remote_header(
 
     Raises:
         HubError: The Hub refuses or cannot be reached.
-        CheckpointError: It is no header, is cut, or over `HEADER_NBYTES_MAX` bytes.
+        CheckpointError: It is no header, is cut, or over `HEADER_NBYTES_WARN` bytes.
     """
     raw = _begin(connection, repo_id, commit, file, _wanted)
     name = Path(f"{repo_id}/{file.name}")
     length = int.from_bytes(raw[:_LENGTH_NBYTES], "little")
-    if len(raw) < _LENGTH_NBYTES or length > HEADER_NBYTES_MAX:
+    if len(raw) < _LENGTH_NBYTES or length > HEADER_NBYTES_WARN:
         raise CheckpointError(
             name,
-            f"header of {length:,} bytes, expected at most {HEADER_NBYTES_MAX:,}",
+            f"header of {length:,} bytes, expected at most {HEADER_NBYTES_WARN:,}",
             code="header-too-large",
             hint="download the file to look at it",
         )
@@ -72,7 +71,7 @@ def _wanted(begin: bytes) -> int:
     if len(begin) < _LENGTH_NBYTES:
         return _LENGTH_NBYTES
     length = int.from_bytes(begin[:_LENGTH_NBYTES], "little")
-    return _LENGTH_NBYTES + (length if length <= HEADER_NBYTES_MAX else 0)
+    return _LENGTH_NBYTES + (length if length <= HEADER_NBYTES_WARN else 0)
 
 
 def _begin(

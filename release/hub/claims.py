@@ -4,18 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from huggingface_hub import hf_hub_url
-
 from release.claims.claim import Claim, Source
 from release.claims.manifest import parse_manifest_claims
 from release.errors import IntegrityError, visible
 from release.formats.paths import safe_relative_path
+from release.hub.beginning import read_small_file
 from release.hub.client import HubConnection
 from release.hub.remote import RemoteFile, read_tree, resolve_commit
 from release.manifest import MAX_MANIFEST_NBYTES
 from release.metadata import MANIFEST_NAME
 
-_SHORT: Final = 12
+SHORT_COMMIT: Final = 12
 """Digits of a commit that people tell it by."""
 
 
@@ -39,7 +38,7 @@ def hub_claims(
     """
     commit = resolve_commit(connection, repo_id, revision)
     tree = read_tree(connection, repo_id, commit)
-    source = Source("hub", f"{visible(repo_id)} at commit {commit[:_SHORT]}")
+    source = Source("hub", f"{visible(repo_id)} at commit {commit[:SHORT_COMMIT]}")
     stated = {
         claim.name: claim for claim in _manifest(connection, repo_id, commit, tree)
     }
@@ -70,26 +69,11 @@ def _manifest(
     file = tree.get(MANIFEST_NAME)
     if file is None or file.nbytes > MAX_MANIFEST_NBYTES:
         return ()
-    url = hf_hub_url(
-        repo_id, MANIFEST_NAME, revision=commit, endpoint=connection.endpoint
-    )
-    text = connection.read(
-        f"{repo_id}: fetch {MANIFEST_NAME}",
-        lambda: _received(connection, url, file.nbytes),
+    text = read_small_file(
+        connection, repo_id, commit, file, nbytes_max=MAX_MANIFEST_NBYTES
     )
     try:
         source = Source("hub", MANIFEST_NAME)
         return parse_manifest_claims(text, Path(MANIFEST_NAME), source)
     except IntegrityError:
         return ()  # of another program, or of a newer krelease
-
-
-def _received(connection: HubConnection, url: str, nbytes: int) -> bytes:
-    """Return what the Hub sends, and stop where it is more than it should be."""
-    text = bytearray()
-    with connection.stream(url, start=0) as response:
-        for chunk in response.iter_bytes():
-            text += chunk
-            if len(text) > nbytes:
-                break
-    return bytes(text[: nbytes + 1])

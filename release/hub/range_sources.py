@@ -12,7 +12,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from release.claims.claim import Claim
 from release.errors import HubError, InputError, first_names, visible
 from release.hub.addresses import require_address, send
-from release.hub.claims import hub_claims
+from release.hub.claims import SHORT_COMMIT, hub_claims
 from release.hub.client import HubConnection, connect
 from release.hub.ranges import HttpRanges
 from release.hub.reference import HubReference, parse_reference
@@ -20,8 +20,6 @@ from release.hub.remote import resolve_commit
 from release.repair.source import OpenSource, renamed
 
 _HUB: Final = "hf://"
-_SHORT: Final = 12
-"""Digits of a commit that people tell it by."""
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -97,7 +95,7 @@ def _hub_ranges(
     """Compare what the file's address says with the listing, before any range."""
     name = str(claim.name)
     url = hf_hub_url(repo_id, name, revision=commit, endpoint=connection.endpoint)
-    label = visible(f"{repo_id}@{commit[:_SHORT]}/{name}", 1024)
+    label = visible(f"{repo_id}@{commit[:SHORT_COMMIT]}/{name}", 1024)
     metadata = connection.read(
         f"{label}: look at it",
         lambda: get_hf_file_metadata(

@@ -37,7 +37,7 @@ _LAYERS: Final = ("encoder.layers.", "transformer.resblocks.")
 _PARAMETERS: Final = frozenset({"weight", "bias"})
 _NAMED_PARTS: Final = 2
 """Parts of a name that say where a tensor is, if no number does."""
-_NUMBERS: Final = re.compile(r"(\d+)")
+_NUMBERS: Final = re.compile(r"([0-9]{1,18})")
 
 
 def block_of(name: str, part: Part, architecture: str) -> str:

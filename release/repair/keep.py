@@ -1,11 +1,15 @@
 """Keeping the damaged file under another name."""
 
+import errno
 import os
 from pathlib import Path
+from typing import Final
 
 from release.errors import OutputExistsError
 from release.formats.rename import rename_no_clobber
 from release.formats.space import write_failure
+
+_NO_LINKS: Final = {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def damaged_path(path: Path) -> Path:
@@ -40,5 +44,7 @@ def _link(path: Path, kept: Path) -> None:
     except FileExistsError:
         if not os.path.samestat(path.lstat(), kept.lstat()):
             raise
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
         rename_no_clobber(path, kept)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from release.claims.beside import claims_beside
 from release.claims.claim import Claim
-from release.claims.gather import claims_beside
 from release.errors import UsageError, visible
 from release.formats.input import InputFile
 from release.formats.scan import blocks

@@ -92,7 +92,8 @@ def _by_whole(examined: Examination, claim: Claim) -> Comparison:
         return Comparison(Sameness.OTHER, different[0])
     if known:
         return Comparison(Sameness.FILE, known[0][0])
-    if claim.nbytes is None or claim.tensors:
+    has_digest = any(stated is not None for _, stated, _ in pairs)
+    if claim.nbytes is None or claim.tensors or has_digest:
         return Comparison(Sameness.OPEN, "size")
     return Comparison(Sameness.FILE, "size")
 

@@ -139,7 +139,7 @@ def raise_if_bad(report: VerifyReport) -> None:
     """Turn a bad report into the error that the command ends with.
 
     Raises:
-    IntegrityError: Names the files, and the first damaged tensors.
+        IntegrityError: Names the files, and the first damaged tensors.
     """
     if not report.bad:
         return

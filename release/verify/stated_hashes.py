@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from release.claims.claim import SHA256_OF_NOTHING
 from release.errors import first_names, visible
 from release.metadata import DATA_SHA256_KEY
 from release.verify.finding import Finding
@@ -12,7 +13,7 @@ _DATA_KEYS: Final = (DATA_SHA256_KEY, "sshs_model_hash")
 """Keys whose value is the SHA-256 of the data section."""
 
 _OF_NOTHING: Final = (
-    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",  # SHA-256
+    SHA256_OF_NOTHING,
     "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",  # BLAKE3
     "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",  # git, which hashes a size first
 )

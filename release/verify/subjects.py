@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from release.claims.beside import folder_claims, record_claims
 from release.claims.claim import Claim, source_of_file
-from release.claims.gather import folder_claims, record_claims
 from release.errors import CheckpointError, InputError
 from release.formats.folder_layout import list_folder
 from release.formats.input import InputFile
@@ -174,6 +174,7 @@ def _add_listed(
     unique = {claim.name: claim for claim in listed}
     _add_claimed(found, folder, tuple(unique.values()), listed)
     known = {subject.path for subject in found.files[begin:]}
+    missing = {path for path, _ in found.missing}
     for path in _walk(folder):
         if path in known:
             continue
@@ -182,22 +183,21 @@ def _add_listed(
             if path.suffix == SUFFIX or path.is_dir():
                 found.files.append(Subject(path, name, (), _refused(path)))
         elif is_index_name(path.name):
-            _add_missing_shards(found, path)
+            _add_missing_shards(found, path, missing)
         elif path.suffix == SUFFIX:
             if is_shard_name(path.name):
-                _add_missing_shards(found, path)
+                _add_missing_shards(found, path, missing)
             nearer = () if path.parent == folder else beside(path.parent)
             claims = named or (*nearer, *listed, *record_claims(path))
             found.files.append(Subject(path, name, claims))
 
 
-def _add_missing_shards(found: Subjects, path: Path) -> None:
-    known = {missing for missing, _ in found.missing}
-    found.missing += [
-        (shard, None)
-        for shard in shard_paths(path)
-        if not shard.exists() and shard not in known
-    ]
+def _add_missing_shards(found: Subjects, path: Path, missing: set[Path]) -> None:
+    """Add the shards that are not there, and are not among `missing` yet."""
+    for shard in shard_paths(path):
+        if shard not in missing and not shard.exists():
+            found.missing.append((shard, None))
+            missing.add(shard)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -216,9 +216,9 @@ def _walk(folder: Path) -> Iterator[Path]:
                 hint="name the folders inside it one by one",
             )
         paths = [current / name for name in names if not name.startswith(".")]
-        below = [path for path in paths if path.is_dir() and not path.is_symlink()]
-        folders += reversed(below)
-        yield from (path for path in paths if path not in below)
+        kinds = [(path, path.is_dir() and not path.is_symlink()) for path in paths]
+        folders += [path for path, is_folder in reversed(kinds) if is_folder]
+        yield from (path for path, is_folder in kinds if not is_folder)
 
 
 def _link_in(folder: Path, name: str) -> Path | None:

@@ -10,7 +10,6 @@ Source:
 """
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,12 +18,10 @@ import numpy as np
 from release.architecture.sdxl import is_schedule_buffer
 from release.errors import first_names, visible
 from release.formats.checkpoint import Checkpoint
-from release.formats.scan import scan
 from release.formats.tensor import TensorEntry
 from release.inspection.position_ids import position_ids_of
 from release.numeric.digest import Bytes
 from release.numeric.dtype import Dtype
-from release.progress import Advance
 from release.verify.finding import Finding, Severity
 
 
@@ -115,50 +112,6 @@ class TensorValues:
                 n_infinite = int(np.count_nonzero(magnitudes == bits.infinity))
             self.n_infinite += n_infinite
             self.n_nan += n_beyond - n_infinite
-
-
-def value_findings(
-    checkpoint: Checkpoint, *, threads: int, advance: Advance = lambda _: None
-) -> tuple[Finding, ...]:
-    """Return what the values of a checkpoint say, after one reading of them.
-
-    Args:
-        checkpoint: Open.
-        threads: Worker threads, each with a buffer of 1 MiB.
-        advance: Called with bytes read.
-
-    Raises:
-        InputError: The file changed or cannot be read.
-    """
-
-    def look(entry: TensorEntry) -> TensorValues:
-        values = TensorValues(entry.dtype)
-        scan(_Data(checkpoint, entry), 0, entry.nbytes, values, advance=advance)
-        return values
-
-    entries = sorted(
-        (entry for entry in checkpoint.tensors.values() if entry.dtype in _BITS),
-        key=lambda entry: -entry.nbytes,
-    )
-    with ThreadPoolExecutor(threads, "krelease-values") as pool:
-        found = dict(
-            zip((each.name for each in entries), pool.map(look, entries), strict=True)
-        )
-    return (
-        *findings_of(found, checkpoint.tensors.values()),
-        *position_findings(checkpoint),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """The data of one tensor, from its own start."""
-
-    checkpoint: Checkpoint
-    entry: TensorEntry
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        self.checkpoint.read_into(self.entry, offset, buffer)
 
 
 def findings_of(

@@ -1,8 +1,8 @@
 """The one question: is this what it says it is?
 
 Files are read once. Two levels: xxh3 of every tensor and of the header, which finds
-accidents and names the damaged tensors; and SHA-256 beside it, which is identity. Who
-is asked what a file should be is `release.claims.gather`'s order.
+accidents and names the damaged tensors; and SHA-256 beside it, which is identity. In
+which order sources are asked what a file should be: `release.verify.wants`.
 """
 
 from collections.abc import Sequence

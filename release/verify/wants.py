@@ -75,9 +75,7 @@ def _is_about_data(claim: Claim) -> bool:
 def _of(examined: Examination, claims: Sequence[Claim], level: Level) -> Wants:
     has_header = examined.header is not None
     tensors = has_header and any(claim.tensors for claim in claims)
-    rest = [claim for claim in claims if not (tensors and claim.tensors)]
-    if tensors and len(rest) < len(claims):
-        rest = []  # a checkpoint is compared with checkpoints
+    rest = () if tensors else claims  # a checkpoint is compared with checkpoints
     is_identity = level == "sha256" or any(
         claim.source.kind == "hub" or _is_about_data(claim) for claim in claims
     )

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+from release.claims.beside import claims_beside, record_claims
+from release.claims.carried import read_carried_claim
+from release.claims.catalog import catalog_claims
 from release.claims.claim import Source
-from release.claims.gather import claims_beside, gather_claims
 from release.claims.manifest import read_manifest_claims
 from release.errors import InputError, IntegrityError
 from release.formats.header import read_header
@@ -70,20 +73,21 @@ def test_record_beside_a_converted_file_is_found(converted):
     assert claim.sha256 is None
 
 
-def test_sources_come_in_their_order(release_folder):
-    path = release_folder / FP8
-    named = read_manifest_claims(release_folder / "manifest.json", SOURCE)
+def test_manifest_comes_before_sums(release_folder):
+    kinds = [each.source.kind for each in claims_beside(release_folder / FP8)]
 
-    kinds = [
-        each.source.kind for each in gather_claims(path, header_of(path), named=named)
-    ]
-
-    order = ["named manifest", "manifest beside", "sums beside", "header", "catalog"]
-    assert list(dict.fromkeys(kinds)) == order
+    assert list(dict.fromkeys(kinds)) == ["manifest beside", "sums beside"]
 
 
-def test_catalog_knows_the_published_file(converted):
-    *_, known = gather_claims(converted, None)
+@pytest.mark.parametrize("name", [f"{'x' * 243}.safetensors", ".", "/", "a\0b"])
+def test_name_that_no_record_can_have_has_none(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+
+    assert record_claims(Path(name)) == ()
+
+
+def test_catalog_knows_the_published_file():
+    *_, known = catalog_claims()
 
     assert known.sha256_prefix == "38942904e9"
     assert known.release == "gamma-rev2"
@@ -91,8 +95,7 @@ def test_catalog_knows_the_published_file(converted):
 
 def test_header_says_what_its_tensors_are(converted):
     data = converted.read_bytes()
-    claims = gather_claims(converted, header_of(converted), beside=())
-    carried = next(iter(claims))
+    carried = read_carried_claim(header_of(converted))
 
     assert carried.source.kind == "header"
     assert [each.name for each in carried.tensors] == ["a.weight", "b.bias"]

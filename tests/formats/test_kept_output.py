@@ -9,6 +9,7 @@ from release.errors import NoSpaceError, OutputError
 from release.formats.input import InputFile
 from release.formats.kept_output import KeptOutput
 from release.formats.output import remove_stale_parts
+from release.formats.parts import try_lock
 
 
 @pytest.fixture
@@ -97,6 +98,21 @@ def test_second_writer_is_refused(target, part):
 
     assert refused.value.code == "output-busy"
     assert part.exists()
+
+
+def test_part_that_was_published_meanwhile_is_left_alone(target, part, monkeypatch):
+    def publish_first(descriptor):
+        part.rename(target)
+        return try_lock(descriptor)
+
+    part.write_text("whole")
+    monkeypatch.setattr("release.formats.kept_output.try_lock", publish_first)
+
+    with pytest.raises(OutputError) as refused:
+        KeptOutput.open(target, part)
+
+    assert refused.value.code == "output-busy"
+    assert target.read_text() == "whole"
 
 
 def test_removing_stale_parts_leaves_it_alone(target, part, tmp_path):

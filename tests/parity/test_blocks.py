@@ -74,3 +74,9 @@ def test_numbers_are_counted_not_spelled():
         "layer 10",
         "ln",
     ]
+
+
+def test_numbers_of_any_length_are_ordered():
+    blocks = [f"layer {number}" for number in ("10", "9", "1" * 5000)]
+
+    assert sorted(blocks, key=block_order)[:2] == ["layer 9", "layer 10"]

@@ -1,5 +1,6 @@
 """A damaged file and another copy on disk: always the original, never a byte more."""
 
+import errno
 import fcntl
 import json
 import os
@@ -220,11 +221,12 @@ def test_damaged_file_is_kept_when_asked_for(damage, repaired, lone, here):
     assert (here / report["kept"]).read_bytes() == content
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
 def test_damaged_file_is_kept_where_files_have_one_name_only(
-    damage, repaired, lone, here, monkeypatch
+    damage, repaired, lone, here, monkeypatch, number
 ):
     def refuse(*_, **__):
-        raise PermissionError(1, "Operation not permitted")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("release.repair.keep.os.link", refuse)
     content = damage(flip(9 * MIB)).read_bytes()
@@ -458,6 +460,13 @@ class TestWrongSource:
         damage(flip(9 * MIB))
 
         assert refused("--from", "./no-such-file")[:2] == (4, "not-found")
+
+    @pytest.mark.parametrize("name", [".", "/", "no-such-file"])
+    def test_what_is_no_file_is_told_before_anything_is_asked(self, krelease, name):
+        code, out, _ = krelease("repair", name, "--from", "maker/model", "--json")
+
+        assert code == 4
+        assert json.loads(out)["code"] in {"not-a-file", "not-found"}
 
 
 class TestWithoutDigestsOfParts:

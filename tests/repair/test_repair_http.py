@@ -393,6 +393,7 @@ class TestServerWithoutRanges:
 
 ADDRESSES = {
     "http elsewhere": "http://example.com/model.safetensors",
+    "no port": "https://example.com:a/model.safetensors",
     "ftp": "ftp://example.com/model.safetensors",
     "file": "file:///etc/passwd",
     "no host": "https:///model.safetensors",

@@ -98,6 +98,21 @@ def test_ten_digits_are_no_identity(alone):
 
 
 @pytest.mark.parametrize("level", ["xxh3", "sha256"])
+def test_size_of_a_listed_file_alone_is_nothing(folder, tmp_path, level):
+    stranger = tmp_path / "stranger.safetensors"
+    header = {"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}
+    write(stranger, header, b"x")
+    document = json.loads((folder / "manifest.json").read_text())
+    entry = next(each for each in document["files"] if each["name"] == "README.md")
+    entry["nbytes"] = stranger.stat().st_size
+    (folder / "manifest.json").write_text(json.dumps(document))
+
+    found = only(stranger, folder / "manifest.json", level)
+
+    assert found.verdict == "not what it claims"
+
+
+@pytest.mark.parametrize("level", ["xxh3", "sha256"])
 def test_renamed_file_is_found_by_its_digests(folder, alone, level):
     renamed = alone.rename(alone.with_name("model.bak"))
 

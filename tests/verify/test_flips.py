@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from release.claims.gather import claims_beside
+from release.claims.beside import claims_beside
 from release.convert.options import ConvertOptions
 from release.convert.plan import plan_convert
 from release.convert.run import convert
@@ -17,7 +17,7 @@ from release.variants.preset import find_preset
 from release.verify.verify import verify
 
 N_FLIPS = 10_000
-N_TENSORS = 24
+N_TENSORS = 12
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def converted(tmp_path):
     generator = torch.Generator().manual_seed(8)
     tensors = {
         f"model.diffusion_model.input_blocks.{at}.0.weight": torch.randn(
-            at + 1, 40, generator=generator
+            at + 1, 160, generator=generator
         )
         for at in range(N_TENSORS)
     }

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from release.build import checkpoint_name
+from release.card.confined import TEMPLATE_CODE
 from release.card.presentation import PLAIN_PRESENTATION, Presentation
 from release.card.render import render_hub_pages
 from release.definition import Definition, folded_recipe
-from release.errors import ReleaseError
+from release.errors import CardError, ReleaseError
 from release.folder import archive_name
 from release.formats.open import open_safetensors
 from release.formats.tensor import tensor_set
@@ -32,24 +33,31 @@ def find_current(
 
     Definition and card are compared first, then every byte of the folder is checked and
     the ingredients are hashed; None as soon as something differs.
+
+    Raises:
+        CardError: A template of the maker's cannot be rendered.
     """
     if not (folder / MANIFEST_NAME).is_file():
         return None
     try:
         manifest = read_manifest(folder / MANIFEST_NAME)
-        if not (
+        is_current = (
             _states_the_same(definition, located, manifest)
             and _has_the_pages(definition, manifest, folder, presentation)
-        ):
-            return None
-        report = verify(folder, level="xxh3", threads=threads, progress=progress)
-    except (ReleaseError, OSError):
+            and _is_intact(folder, threads, progress)
+        )
+    except (ReleaseError, OSError) as error:
+        if isinstance(error, CardError) and error.code.startswith(TEMPLATE_CODE):
+            raise  # the maker's own template, whatever the folder holds
         return None  # unreadable or damaged: not what a build would leave
-    if report.bad or any(file.verdict != "intact" for file in report.files):
-        return None
-    if not _ingredients_are_the_same(located, manifest, threads, progress):
-        return None
-    return manifest
+    if is_current and _ingredients_are_the_same(located, manifest, threads, progress):
+        return manifest
+    return None
+
+
+def _is_intact(folder: Path, threads: int, progress: Progress) -> bool:
+    report = verify(folder, level="xxh3", threads=threads, progress=progress)
+    return not report.bad and all(file.verdict == "intact" for file in report.files)
 
 
 def _states_the_same(

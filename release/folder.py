@@ -4,7 +4,7 @@ The manifest is written last; a folder without one is unfinished. The whole fold
 filled under a temporary name and appears in one step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from release.build import BuildPlan, checkpoint_name, is_stand_in, plan_build
 from release.card.lineage import LINEAGE_NAME
 from release.card.pointer import ARCHIVE_README_NAME, archive_readme
 from release.card.presentation import PLAIN_PRESENTATION, Presentation
-from release.card.render import render_hub_pages
+from release.card.render import render_hub_pages, render_lineage
 from release.definition import Definition
 from release.engine.execute import execute, total_nbytes
 from release.formats.archive import ZipMember, write_stored_zip, zip_nbytes
@@ -30,15 +30,22 @@ from release.manifest import (
     CARD_NAME,
     LICENCE_NAME,
     SCHEMA,
+    AuditRecord,
     CheckpointRecord,
     FileRecord,
     IngredientRecord,
     Manifest,
-    RecipeRecord,
 )
 from release.metadata import MANIFEST_NAME, SHA256_SUMS_NAME, XXH128_SUMS_NAME
 from release.progress import Progress
-from release.records import checkpoint_record, count_dtypes, file_record
+from release.records import (
+    NOT_MEASURED,
+    checkpoint_record,
+    count_dtypes,
+    file_record,
+    planned_record,
+    recipe_record,
+)
 from release.variants.preset import find_preset
 
 _SMALL_FILES_NBYTES: Final = 8 * 1024 * 1024
@@ -100,7 +107,7 @@ def planned_files(plan: BuildPlan) -> tuple[PlannedFile, ...]:
         *archives,
         PlannedFile(LICENCE_NAME, "licence", len(_licence(definition))),
         PlannedFile(CARD_NAME, "card", None),
-        PlannedFile(LINEAGE_NAME, "picture", None),
+        PlannedFile(LINEAGE_NAME, "picture", len(render_lineage(definition).encode())),
         PlannedFile(XXH128_SUMS_NAME, "sums", _sums_nbytes(summed, 32)),
         PlannedFile(SHA256_SUMS_NAME, "sums", _sums_nbytes(summed, 64)),
         PlannedFile(MANIFEST_NAME, "manifest", None),
@@ -196,26 +203,27 @@ def build_folder(
             StagingFolder(target, mark=MANIFEST_NAME, overwrite=overwrite)
         )
         require_space(target.parent, planned_nbytes(planned_files(plan)))
+        # What no page can be made of is refused now, not after hours of merging.
+        render_hub_pages(
+            definition,
+            _planned_manifest(plan, located, checkpoints),
+            presentation=presentation,
+        )
         with progress.stage("merge", total_nbytes(plan.passes)) as advance:
             report = execute(
                 plan.passes, staging.path, threads=threads, advance=advance
             )
         audit = audit_build(plan, staging.path, threads=threads, progress=progress)
-        manifest = Manifest(
-            schema_name=SCHEMA,
-            release=definition.release.name,
-            title=definition.release.title,
-            tag=definition.release.tag,
-            architecture=definition.release.architecture,
-            rehearsal=any(map(is_stand_in, checkpoints.values())),
-            recipe=_recipe_record(plan),
-            ingredients=tuple(
+        manifest = _manifest(
+            plan,
+            [
                 _ingredient_record(
                     item, checkpoints[item.name], report.ingredients[item.name]
                 )
                 for item in located
-            ),
-            checkpoints=tuple(checkpoint_record(output) for output in report.outputs),
+            ],
+            [checkpoint_record(output) for output in report.outputs],
+            is_rehearsal=any(map(is_stand_in, checkpoints.values())),
             audit=audit,
         )
         manifest = _finish(
@@ -223,6 +231,44 @@ def build_folder(
         )
         staging.publish()
     return manifest
+
+
+def _manifest(
+    plan: BuildPlan,
+    ingredients: Sequence[IngredientRecord],
+    checkpoints: Sequence[CheckpointRecord],
+    *,
+    is_rehearsal: bool,
+    audit: AuditRecord | None = None,
+) -> Manifest:
+    release = plan.definition.release
+    return Manifest(
+        schema_name=SCHEMA,
+        release=release.name,
+        title=release.title,
+        tag=release.tag,
+        architecture=release.architecture,
+        rehearsal=is_rehearsal,
+        recipe=recipe_record(plan.definition, plan.recipe),
+        ingredients=tuple(ingredients),
+        checkpoints=tuple(checkpoints),
+        audit=audit,
+    )
+
+
+def _planned_manifest(
+    plan: BuildPlan, located: Sequence[Located], checkpoints: Mapping[str, Checkpoint]
+) -> Manifest:
+    """Return the manifest with nothing measured: for a page that nobody sees."""
+    return _manifest(
+        plan,
+        [
+            _ingredient_record(item, checkpoints[item.name], NOT_MEASURED)
+            for item in located
+        ],
+        [planned_record(output) for output in plan.passes.outputs],
+        is_rehearsal=any(map(is_stand_in, checkpoints.values())),
+    )
 
 
 def _finish(
@@ -281,18 +327,6 @@ def _write_sums(folder: Path, records: Sequence[CheckpointRecord | FileRecord]) 
     write_text_file(
         folder / SHA256_SUMS_NAME,
         "".join(f"{record.sha256}  {record.name}\n" for record in ordered),
-    )
-
-
-def _recipe_record(plan: BuildPlan) -> RecipeRecord:
-    recipe = plan.definition.recipe
-    return RecipeRecord(
-        canonical=plan.recipe.canonical(),
-        sha256=plan.recipe.sha256(),
-        convention=recipe.convention,
-        output=recipe.output,
-        steps=dict(recipe.steps),
-        rows=plan.recipe.decimal_rows(),
     )
 
 

@@ -1,10 +1,12 @@
 """What the engine measured, as the manifest keeps it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
+from release.definition import Definition
+from release.engine.plan import OutputPlan
 from release.engine.results import Deviation, OutputReport
 from release.formats.header import TensorEntry
 from release.formats.input import InputFile
@@ -14,9 +16,14 @@ from release.manifest import (
     FileRecord,
     MeasuredRecord,
     ParityRecord,
+    RecipeRecord,
     TensorRecord,
 )
 from release.numeric.digest import CHUNK_NBYTES, Sha256, Xxh3Bits128
+from release.recipe.rows import FoldedRecipe
+
+NOT_MEASURED: Final = 32 * "0"
+"""What stands for a digest of 32 hex digits before there is one."""
 
 
 def checkpoint_record(report: OutputReport) -> CheckpointRecord:
@@ -25,6 +32,28 @@ def checkpoint_record(report: OutputReport) -> CheckpointRecord:
         raise AssertionError("a release's checkpoints are made with their SHA-256")
     fields = dict(measured_record(report))
     return CheckpointRecord(sha256=report.seal.sha256, **fields)
+
+
+def planned_record(plan: OutputPlan) -> CheckpointRecord:
+    """Return the record of a checkpoint that is to be made, nothing of it measured."""
+    names = [entry.name for entry in plan.entries]
+    return CheckpointRecord(
+        name=plan.name,
+        variant=plan.variant,
+        nbytes=plan.nbytes,
+        xxh3_128=NOT_MEASURED,
+        sha256=2 * NOT_MEASURED,
+        data_sha256=2 * NOT_MEASURED,
+        header_nbytes=plan.header_nbytes,
+        header_xxh3_128=NOT_MEASURED,
+        tensor_set_xxh3_128=NOT_MEASURED,
+        dtypes=count_dtypes(plan.entries),
+        parity=parity_record(Deviation()),
+        components={},
+        chunk_nbytes=CHUNK_NBYTES,
+        chunks="",
+        tensors=_tensor_records(plan, dict.fromkeys(names, NOT_MEASURED)),
+    )
 
 
 def measured_record(report: OutputReport) -> MeasuredRecord:
@@ -46,17 +75,36 @@ def measured_record(report: OutputReport) -> MeasuredRecord:
         },
         chunk_nbytes=CHUNK_NBYTES,
         chunks=seal.chunks,
-        tensors=tuple(
-            TensorRecord(
-                name=entry.name,
-                dtype=entry.dtype.code,
-                shape=entry.shape,
-                offset=plan.header_nbytes + entry.begin,
-                nbytes=entry.nbytes,
-                xxh3_128=report.tensor_digests[entry.name],
-            )
-            for entry in plan.entries
-        ),
+        tensors=_tensor_records(plan, report.tensor_digests),
+    )
+
+
+def _tensor_records(
+    plan: OutputPlan, digests: Mapping[str, str]
+) -> tuple[TensorRecord, ...]:
+    return tuple(
+        TensorRecord(
+            name=entry.name,
+            dtype=entry.dtype.code,
+            shape=entry.shape,
+            offset=plan.header_nbytes + entry.begin,
+            nbytes=entry.nbytes,
+            xxh3_128=digests[entry.name],
+        )
+        for entry in plan.entries
+    )
+
+
+def recipe_record(definition: Definition, recipe: FoldedRecipe) -> RecipeRecord:
+    """Return the record of a definition's recipe, which `recipe` is folded from."""
+    stated = definition.recipe
+    return RecipeRecord(
+        canonical=recipe.canonical(),
+        sha256=recipe.sha256(),
+        convention=stated.convention,
+        output=stated.output,
+        steps=dict(stated.steps),
+        rows=recipe.decimal_rows(),
     )
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from release.card.presentation import presentation_of
 from release.catalog.find import find_definition
 from release.cli import app
 from release.definition import Definition
@@ -62,7 +63,14 @@ def release_folder(
     """A complete release folder of gamma-rev2. Never write to it: copy it."""
     folder = tmp_path_factory.mktemp("built") / "gamma-rev2"
     located = locate(gamma_rev2, ingredients, base=Path(), connection=None)
-    build_folder(gamma_rev2, located, folder, threads=2, progress=NoProgress())
+    build_folder(
+        gamma_rev2,
+        located,
+        folder,
+        threads=2,
+        progress=NoProgress(),
+        presentation=presentation_of(gamma_rev2, Path()),
+    )
     return folder
 
 

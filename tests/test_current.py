@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from release.card.presentation import Presentation, presentation_of
 from release.current import find_current
+from release.errors import CardError
 from release.ingredients import locate
 from release.progress import NoProgress
 
@@ -17,10 +19,15 @@ FP16 = "kohaku-xl-gamma-rev2-fp16.safetensors"
 def find(ingredients):
     """Ask whether a folder is what a definition would build."""
 
-    def ask(definition, folder, paths=ingredients):
+    def ask(definition, folder, paths=ingredients, presentation=None):
         located = locate(definition, paths, base=Path(), connection=None)
         return find_current(
-            definition, located, folder, threads=2, progress=NoProgress()
+            definition,
+            located,
+            folder,
+            threads=2,
+            progress=NoProgress(),
+            presentation=presentation or presentation_of(definition, Path()),
         )
 
     return ask
@@ -36,6 +43,22 @@ def test_folder_just_built_is_current(find, gamma_rev2, release_folder):
 
     assert manifest is not None
     assert manifest.to_json() == (release_folder / "manifest.json").read_text()
+
+
+def test_card_without_the_release_before_is_another_card(
+    find, gamma_rev2, release_folder
+):
+    assert find(gamma_rev2, release_folder, presentation=Presentation()) is None
+
+
+def test_wrong_template_is_told_and_not_taken_for_a_damaged_folder(
+    find, gamma_rev2, release_folder, tmp_path
+):
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "title.md.j2").write_text("{{ nothing }}")
+
+    with pytest.raises(CardError, match="'nothing' is undefined"):
+        find(gamma_rev2, release_folder, presentation=Presentation(templates=tmp_path))
 
 
 def with_release(definition, **changes):

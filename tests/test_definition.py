@@ -109,7 +109,12 @@ def test_date_may_be_a_toml_date_or_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "to", "key", "words"),
     [
-        (("colour",), "red", "colour", "unknown key; known: card, ingredients"),
+        (
+            ("colour",),
+            "red",
+            "colour",
+            "unknown key; known: card, civitai, ingredients",
+        ),
         (("schema",), 2, "schema", "got 2, expected 1"),
         (("schema",), None, "schema", "is missing"),
         (("release", "titel"), "x", "release.titel", "did you mean title?"),

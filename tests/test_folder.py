@@ -13,7 +13,8 @@ import safetensors
 import xxhash
 
 from release import folder as folder_module
-from release.errors import OutputError, OutputExistsError, WriteError
+from release.card.presentation import Presentation, presentation_of
+from release.errors import CardError, OutputError, OutputExistsError, WriteError
 from release.folder import build_folder
 from release.formats.output import OutputFile
 from release.ingredients import locate
@@ -43,6 +44,7 @@ def build(definition, ingredients, target, *, overwrite=False, progress=None):
         threads=2,
         progress=progress or NoProgress(),
         overwrite=overwrite,
+        presentation=presentation_of(definition, Path()),
     )
 
 
@@ -132,7 +134,8 @@ def test_sha256_sums_are_what_coreutils_checks(release_folder):
     )
 
     assert sorted(checked.stdout.splitlines()) == sorted(
-        f"{name}: OK" for name in (FP16, FP8, ZIP, "LICENSE", "README.md", "lineage.svg")
+        f"{name}: OK"
+        for name in (FP16, FP8, ZIP, "LICENSE", "README.md", "lineage.svg")
     )
 
 
@@ -164,6 +167,7 @@ def test_zip_holds_the_checkpoint_the_licence_and_a_word_for_the_reader(release_
 STEPS = {
     "merge": ("execute", RuntimeError("injected"), RuntimeError),
     "card": ("render_hub_pages", KeyboardInterrupt(), KeyboardInterrupt),
+    "lint": ("check_card", KeyboardInterrupt(), KeyboardInterrupt),
 }
 
 
@@ -190,6 +194,28 @@ def test_failure_at_any_step_keeps_the_older_release(
 
     assert contents(older) == before
     assert [path.name for path in older.parent.iterdir()] == ["gamma-rev2"]
+
+
+def test_page_that_cannot_be_made_is_refused_before_anything_is_merged(
+    tmp_path, ingredients, gamma_rev2, monkeypatch
+):
+    own = tmp_path / "own" / "card"
+    own.mkdir(parents=True)
+    (own / "title.md.j2").write_text("{{ nothing }}")
+    monkeypatch.setattr(folder_module, "execute", None)
+    located = locate(gamma_rev2, ingredients, base=Path(), connection=None)
+
+    with pytest.raises(CardError, match="'nothing' is undefined"):
+        build_folder(
+            gamma_rev2,
+            located,
+            tmp_path / "out",
+            threads=1,
+            progress=NoProgress(),
+            presentation=Presentation(templates=own.parent),
+        )
+
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 
 def test_manifest_is_written_last_and_its_failure_leaves_nothing(

@@ -23,6 +23,9 @@ from release.card.packing import packed
 from release.errors import CardError, visible
 from release.recipe.names import suggestion
 
+TEMPLATE_CODE: Final = "template"
+"""What the code of every error about a template begins with."""
+
 _MODULE: Final = "release.card.child"
 _START_SECONDS: Final = 15.0
 """For the process to start and to end, on a busy machine."""
@@ -75,7 +78,7 @@ def check_folder(own: Path) -> None:
             takes no template's place.
     """
     if not own.is_dir():
-        raise _folder_error(own, "is not a folder", _LAYOUT_HINT)
+        raise _folder_error(own, "is not a folder", _layout_hint())
     ours = _names(template_root())
     found = _names(own)
     for name in found:
@@ -84,13 +87,12 @@ def check_folder(own: Path) -> None:
             advice = f"{suggestion(name, ours)}; to include it, begin its name with _"
             raise _folder_error(own, reason, advice)
     if not found:
-        raise _folder_error(own, f"has no {SUFFIX} file in it", _LAYOUT_HINT)
+        raise _folder_error(own, f"has no {SUFFIX} file in it", _layout_hint())
 
 
-_LAYOUT_HINT: Final = (
-    "put a template there under the name of the one that it replaces, such as "
-    "card/title.md.j2"
-)
+def _layout_hint() -> str:
+    ours = visible(template_root(), 1024)
+    return f"put card/title.md.j2 there, or another of those in {ours}, and change it"
 
 
 def _folder_error(own: Path, reason: str, hint: str) -> CardError:
@@ -99,8 +101,9 @@ def _folder_error(own: Path, reason: str, hint: str) -> CardError:
 
 
 def _names(folder: Path) -> list[str]:
-    paths = sorted(folder.rglob(f"*{SUFFIX}"))
-    return [path.relative_to(folder).as_posix() for path in paths]
+    """Return the templates of a folder and of those in it, no deeper; sorted."""
+    paths = [*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*/*{SUFFIX}")]
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def _answer(request: bytes, own: Path) -> list[str]:

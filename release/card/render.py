@@ -78,11 +78,20 @@ def render_hub_pages(
     Raises:
         ReleaseError: As `render_card`.
     """
-    title = f"Lineage of {definition.release.title}"
     return {
         CARD_NAME: render_card(definition, manifest, presentation=presentation),
-        LINEAGE_NAME: lineage_svg(lineage_of(definition), title=title),
+        LINEAGE_NAME: render_lineage(definition),
     }
+
+
+def render_lineage(definition: Definition) -> str:
+    """Return the picture of what a release was merged from, SVG.
+
+    Raises:
+        RecipeError: As `release.recipe.fold.fold`.
+    """
+    title = f"Lineage of {definition.release.title}"
+    return lineage_svg(lineage_of(definition), title=title)
 
 
 def _body(context: Mapping[str, Plain], own: Path | None) -> str:

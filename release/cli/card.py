@@ -51,7 +51,7 @@ def card(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write the page of a built release for the Hub, Civitai, SeaArt or GitHub.
+    """Write a release's page for the Hub or another site.
 
     Sizes, digests and error figures come from the manifest in the release folder, all
     else from the definition. --for civitai also gives civitai.json, every field of its

@@ -56,7 +56,7 @@ def test_true_release_is_intact(release_folder, level, threads):
 
     assert report.is_intact
     assert {file.verdict for file in report.files} == {"intact"}
-    assert len(report.files) == 7
+    assert len(report.files) == 8
     assert report.extra == ()
     assert report.release == "gamma-rev2"
     assert report.level == level

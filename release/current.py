@@ -90,6 +90,8 @@ def _has_the_same_files(definition: Definition, manifest: Manifest) -> bool:
     release = definition.release
     checkpoints = {checkpoint_name(definition, name) for name in release.variants}
     archives = {archive_name(definition, name) for name in release.archives}
+    if not all(record.blocks for record in manifest.checkpoints):
+        return False  # of before blocks were kept
     return checkpoints == {record.name for record in manifest.checkpoints} and (
         archives == {file.name for file in manifest.files if file.role == "archive"}
     )

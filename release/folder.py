@@ -213,6 +213,7 @@ def build_folder(
             report = execute(
                 plan.passes, staging.path, threads=threads, advance=advance
             )
+        architecture = definition.release.architecture
         audit = audit_build(plan, staging.path, threads=threads, progress=progress)
         manifest = _manifest(
             plan,
@@ -222,7 +223,10 @@ def build_folder(
                 )
                 for item in located
             ],
-            [checkpoint_record(output) for output in report.outputs],
+            [
+                checkpoint_record(output, architecture=architecture)
+                for output in report.outputs
+            ],
             is_rehearsal=any(map(is_stand_in, checkpoints.values())),
             audit=audit,
         )
@@ -266,7 +270,10 @@ def _planned_manifest(
             _ingredient_record(item, checkpoints[item.name], NOT_MEASURED)
             for item in located
         ],
-        [planned_record(output) for output in plan.passes.outputs],
+        [
+            planned_record(output, architecture=plan.definition.release.architecture)
+            for output in plan.passes.outputs
+        ],
         is_rehearsal=any(map(is_stand_in, checkpoints.values())),
     )
 

@@ -79,8 +79,9 @@ class MeasuredRecord(_Record):
     """A checkpoint as it was written and measured.
 
     `blocks` is component -> block -> the share of its tensors in `components`; blocks
-    are named as by `release.recipe.blocks`. `chunks` is one xxh3_64 (16 hex digits) for every `chunk_nbytes` of the file, header
-    included, joined in file order; it locates damage, it never accepts a file.
+    are named as by `release.recipe.blocks`. `chunks` is one xxh3_64 (16 hex digits) for
+    every `chunk_nbytes` of the file, header included, joined in file order; it locates
+    damage, it never accepts a file.
     """
 
     name: str

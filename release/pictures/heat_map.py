@@ -31,6 +31,7 @@ _HEAD_ROWS: Final = 1
 
 _TITLE_ROWS: Final = 1.4
 _BAR_INCHES: Final = 4.5
+_BAR_GAP_INCHES: Final = 0.1
 _NAME_LENGTH: Final = 60
 _STEP: Final = 5
 """The colour scale begins and ends at multiples of it."""
@@ -125,7 +126,12 @@ def figure_of(heat_map: HeatMap) -> "Figure":
     if numbers:
         share = min(_BAR_INCHES / width, 0.9)
         bar = figure.colorbar(
-            colours, ax=list(all_axes), location="top", shrink=share, aspect=40
+            colours,
+            ax=list(all_axes),
+            location="top",
+            shrink=share,
+            aspect=40,
+            pad=_BAR_GAP_INCHES / height,
         )
         bar.set_label(heat_map.scale)
     _draw_legend(figure, heat_map.legend)
@@ -215,7 +221,7 @@ def _face(tile: Tile, colours: "ScalarMappable") -> str:
 def _ink(face: str) -> str:
     """Return black or white, whichever shows better on a colour such as "#e3e3e3"."""
     red, green, blue = (int(face[at : at + 2], 16) for at in (1, 3, 5))
-    return "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 128 else "white"
+    return "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 100 else "white"
 
 
 def _write(

@@ -4,8 +4,8 @@ Equal heat maps give equal bytes under one version of matplotlib: no date, no ra
 names, nothing of the machine, and letters as outlines, so no fonts.
 """
 
-import importlib.util
 import io
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -66,7 +66,7 @@ def require_plots(option: str) -> None:
     Raises:
         ReleaseError: `plots-extra` where matplotlib is not installed.
     """
-    if importlib.util.find_spec("matplotlib") is None:
+    if find_spec("matplotlib") is None:
         raise ReleaseError(
             f"{option}: matplotlib is not installed",
             code="plots-extra",

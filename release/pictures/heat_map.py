@@ -30,6 +30,9 @@ _HEAD_ROWS: Final = 1
 """Rows above a panel's tiles, for the titles of its columns."""
 
 _TITLE_ROWS: Final = 1.4
+_N_SHADES: Final = 48
+"""From 50, the bar in an SVG would be pixels, whose bytes depend on who packs them."""
+
 _BAR_INCHES: Final = 4.5
 _BAR_GAP_INCHES: Final = 0.1
 _NAME_LENGTH: Final = 60
@@ -105,6 +108,7 @@ class HeatMap:
 
 def figure_of(heat_map: HeatMap) -> "Figure":
     """Return the figure that matplotlib draws."""
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
@@ -120,7 +124,8 @@ def figure_of(heat_map: HeatMap) -> "Figure":
         len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
     )[:, 0]
     numbers = _numbers(heat_map)
-    colours = ScalarMappable(Normalize(*_range(numbers)), "viridis")
+    shades = colormaps["viridis"].resampled(_N_SHADES)
+    colours = ScalarMappable(Normalize(*_range(numbers)), shades)
     for axes, panel in zip(all_axes, heat_map.panels, strict=True):
         _draw_panel(axes, panel, heat_map, colours, n_columns=n_columns)
     if numbers:
@@ -134,6 +139,8 @@ def figure_of(heat_map: HeatMap) -> "Figure":
             pad=_BAR_GAP_INCHES / height,
         )
         bar.set_label(heat_map.scale)
+        if bar.solids is not None:  # shades that touch, or a viewer shows seams
+            bar.solids.set_edgecolor("face")
     _draw_legend(figure, heat_map.legend)
     return figure
 

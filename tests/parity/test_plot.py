@@ -1,6 +1,5 @@
 """The picture: what is in its cells, and that its file is only about the report."""
 
-import importlib.util
 import re
 import struct
 
@@ -145,12 +144,7 @@ def test_other_endings_are_refused(tmp_path, name):
 
 
 def test_absent_matplotlib_is_said_with_what_to_install(tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: None if name == "matplotlib" else find(name, *rest),
-    )
+    monkeypatch.setattr("release.pictures.file.find_spec", lambda _: None)
 
     with pytest.raises(ReleaseError) as caught:
         PictureFile(tmp_path / "p.svg", overwrite=False)

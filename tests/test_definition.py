@@ -106,6 +106,10 @@ def test_date_may_be_a_toml_date_or_text(tmp_path: Path) -> None:
     assert read == ["2024-01-28"] * 2
 
 
+def tag_table(*rows: dict[str, str]) -> dict[str, Any]:
+    return {"name": "Year", "order": "x", "rows": list(rows)}
+
+
 @pytest.mark.parametrize(
     ("keys", "to", "key", "words"),
     [
@@ -192,6 +196,20 @@ def test_date_may_be_a_toml_date_or_text(tmp_path: Path) -> None:
             "tag_tables[0].rows[0].meaning",
             "is missing, and 2 more",
         ),
+        (
+            ("tag_tables",),
+            [tag_table({"meaning": "1", "tag": "a"}, {"meaning": "2", "tag": "a"})],
+            "tag_tables[0].rows[1]",
+            "tag 'a' is there twice",
+        ),
+        (
+            ("tag_tables",),
+            [tag_table({"meaning": "1", "tag": "a", "other": "b"})],
+            "tag_tables[0].rows[0].other",
+            "of which vocabulary? tag_tables[0].other names it",
+        ),
+        (("card", "tags"), ["x", "y", "x"], "card.tags[2]", "tag 'x' is there twice"),
+        (("civitai", "clip_skip"), 13, "civitai.clip_skip", "got 13, expected less"),
         (("card", "datasets"), ["no"], "card.datasets[0]", "got 'no', expected a Hub"),
     ],
 )

@@ -6,7 +6,7 @@ Not legal advice: derived from the flags of `release.licences.known`.
 from dataclasses import dataclass
 from typing import Final
 
-from release.licences.known import Licence, find_licence
+from release.licences.known import find_licence
 
 COMMERCIAL_USES: Final = ("Image", "RentCivit", "Rent", "Sell")
 """Civitai's words: sell images, generate there, generate elsewhere, sell the model."""
@@ -37,12 +37,9 @@ def permissions_of(name: str) -> Permissions:
             uncredited=False, merges=False, other_licence=False, commercial=False
         )
     return Permissions(
-        uncredited=not _asks_for_credit(licence),
+        uncredited="requires-credit" not in licence.flags,
         merges="derivatives" in licence.flags,
-        other_licence="share-alike" not in licence.flags,
+        other_licence="derivatives" in licence.flags
+        and "share-alike" not in licence.flags,
         commercial="commercial-use" in licence.flags,
     )
-
-
-def _asks_for_credit(licence: Licence) -> bool:
-    return any("author" in duty or "attribution" in duty for duty in licence.asks)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from release.card.confined import check_folder
 from release.catalog.find import find_definition
 from release.definition import Definition
 from release.errors import CardError
@@ -45,11 +46,14 @@ def presentation_of(
 
     Raises:
         ReleaseError: Code "plots-extra": pictures cannot be drawn here.
-        CardError: Code "previous-release": the release is its own predecessor.
+        CardError: Code "previous-release": the release is its own predecessor;
+            "template-folder": as `release.card.confined.check_folder`.
         RecipeError: As `release.catalog.find.find_definition`.
     """
     if has_pictures:
         require_plots("--pictures")
+    if templates is not None:
+        check_folder(templates)
     name = definition.release.previous
     if name is None:
         return Presentation(templates=templates, has_pictures=has_pictures)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, time
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -85,6 +85,7 @@ def _check(definition: Definition, *, origin: str) -> None:
 def _problems(definition: Definition) -> Iterator[Problem]:
     yield from _variant_problems(definition.release)
     yield from _ingredient_problems(definition)
+    yield from _tag_problems(definition)
     usage = definition.usage
     if usage.min_pixels > usage.max_pixels:
         text = f"{usage.min_pixels:,} is above max_pixels, {usage.max_pixels:,}"
@@ -114,6 +115,23 @@ def _ingredient_problems(definition: Definition) -> Iterator[Problem]:
         if file.is_absolute() or ".." in file.parts or "\\" in str(file):
             text = f"got '{visible(file)}', expected a path inside the repository"
             yield Problem(f"ingredients.{name}.file", text)
+
+
+def _tag_problems(definition: Definition) -> Iterator[Problem]:
+    yield from _repeated("card.tags", definition.card.tags)
+    for number, table in enumerate(definition.tag_tables):
+        key = f"tag_tables[{number}].rows"
+        yield from _repeated(key, [row.tag for row in table.rows])
+        others = [at for at, row in enumerate(table.rows) if row.other is not None]
+        if others and table.other is None:
+            text = f"of which vocabulary? tag_tables[{number}].other names it"
+            yield Problem(f"{key}[{others[0]}].other", text)
+
+
+def _repeated(key: str, tags: Sequence[str]) -> Iterator[Problem]:
+    for index, tag in enumerate(tags):
+        if tag in tags[:index]:
+            yield Problem(f"{key}[{index}]", f"tag '{visible(tag)}' is there twice")
 
 
 def _date_text(value: object) -> str:

@@ -75,6 +75,9 @@ def test_change_is_only_in_the_part_that_changed(
 
     found: Any = changes_section(Definition.model_validate(gamma), definition)
 
+    rows = {row["blocks"]: row["changes"] for row in found["rows"]}
+    assert rows["OUT03-OUT08"] == ["0.7125", "1", "-0.95", "0.2375"]
+    assert rows["BASE/vae, KEEP/vae"] == ["0.75 → 0", "1", "-1 → 0", "0.25 → 0"]
     assert {part["title"]: part["change"] for part in found["parts"]} == {
         "U-Net": "0",
         "CLIP-L": "0",
@@ -113,3 +116,13 @@ def test_release_before_that_cannot_be_is_refused(
 
     assert refused.value.code in {"previous-release", "unknown-release"}
     assert name in str(refused.value)
+
+
+def test_template_folder_that_is_none_is_refused_at_once(
+    definition: Definition, tmp_path: Path
+) -> None:
+    with pytest.raises(CardError) as refused:
+        presentation_of(definition, HERE, templates=tmp_path)
+
+    assert refused.value.code == "template-folder"
+    assert "templates, and change it" in refused.value.hint

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from release.card import sites
+from release.card.environment import template_root
 from release.card.presentation import presentation_of
 from release.card.sites import Site, render_pages
 from release.definition import Definition
@@ -248,74 +250,7 @@ def test_every_page_ends_with_one_newline(
         assert not re.findall(r"[ \t]+$", text, re.MULTILINE)
 
 
-def form(definition: Definition, manifest: Manifest) -> dict[str, Any]:
-    text = pages(definition, manifest, Site.CIVITAI)["civitai.json"]
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def test_form_of_civitai_has_every_field(
-    definition: Definition, manifest: Manifest
-) -> None:
-    found = form(definition, manifest)
-
-    assert found["model"].keys() == {
-        "id", "name", "type", "checkpointType", "tags", "nsfw", "sfwOnly", "poi",
-        "minor", "allowNoCredit", "allowDerivatives", "allowDifferentLicense",
-        "allowCommercialUse", "description",
-    }  # fmt: skip
-    assert found["version"].keys() == {
-        "name", "baseModel", "baseModelType", "steps", "epochs", "clipSkip",
-        "trainedWords", "recommendedResources", "vaeId", "usageControl",
-        "availability", "images", "description", "settings",
-    }  # fmt: skip
-    fields = {"name", "type", "format", "size", "fp", "isRequired", "nbytes", "hashes"}
-    assert all(file.keys() == fields for file in found["files"])
-
-
-def test_form_of_civitai_says_what_gamma_rev2_is(
-    definition: Definition, manifest: Manifest
-) -> None:
-    found = form(definition, manifest)
-    model, version = found["model"], found["version"]
-
-    assert (model["type"], model["checkpointType"]) == ("Checkpoint", "Merge")
-    assert (version["name"], version["baseModel"]) == ("rev2", "SDXL 1.0")
-    assert (version["steps"], version["epochs"], version["clipSkip"]) == (11_563, 1, 1)
-    assert version["settings"]["cfgScale"] == 5.5
-    files = {file["fp"]: file for file in found["files"]}
-    assert files["fp16"]["hashes"]["AutoV2"] == "38942904E9"
-    assert files["fp8"]["nbytes"] == 4_271_998_123
-    assert files[None]["type"] == "Archive"
-
-
-def test_permissions_follow_from_the_licence(
-    definition: Definition, manifest: Manifest
-) -> None:
-    model = form(definition, manifest)["model"]
-
-    assert model["allowDerivatives"] is True
-    assert model["allowDifferentLicense"] is False
-    assert model["allowNoCredit"] is True
-    assert model["allowCommercialUse"] == ["Image", "RentCivit", "Rent", "Sell"]
-
-
-def test_what_only_a_person_knows_is_left_open_and_asked(
-    definition: Definition, manifest: Manifest
-) -> None:
-    found = form(definition, manifest)
-
-    open_fields = {
-        f"{part}.{key}"
-        for part in ("model", "version")
-        for key, value in found[part].items()
-        if value is None or value == []
-    }
-    assert found["decide"].keys() <= open_fields
-    assert {"model.poi", "model.minor", "version.images"} <= found["decide"].keys()
-
-
-def test_scaled_fp8_has_its_own_word_on_civitai_and_its_own_reader(
+def test_scaled_fp8_is_said_to_be_for_those_who_read_scales(
     definition: Definition, document: dict[str, Any]
 ) -> None:
     fp8 = document["checkpoints"][0]
@@ -328,9 +263,6 @@ def test_scaled_fp8_has_its_own_word_on_civitai_and_its_own_reader(
     fp8["tensors"].append(scale)
     manifest = Manifest.model_validate(document)
 
-    files = form(definition, manifest)["files"]
-
-    assert [file["fp"] for file in files] == ["fp8_scaled", "fp16", None]
     hub = read(Site.HUB, pages(definition, manifest, Site.HUB))
     assert "you use ComfyUI, which reads its scales" in hub
     assert "holds scales: load it in a ComfyUI that knows scaled fp8" in hub
@@ -345,3 +277,12 @@ def test_tags_of_one_vocabulary_have_no_second_column(
     found = pages(Definition.model_validate(gamma), manifest, Site.HUB)["README.md"]
 
     assert "| Meaning | Tag |\n|---|---|\n| best | `good` |\n" in found
+
+
+def test_every_template_for_another_site_has_a_use() -> None:
+    root = template_root()
+    used = {name for pages in sites._TEMPLATES.values() for name in pages.values()}
+
+    found = {path.relative_to(root).as_posix() for path in root.glob("*/*.j2")}
+
+    assert {name for name in found if not name.startswith("card/")} == used

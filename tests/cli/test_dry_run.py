@@ -127,7 +127,7 @@ def test_plan_for_people_has_its_sizes_below_each_other(krelease, given):
 
     lines = [line for line in out.splitlines() if line.endswith(("MB", "kB", " B"))]
     files = [line for line in lines if "bytes" in line]
-    assert len(files) == 6
+    assert len(files) == 7
     assert len({line.index(" bytes") for line in files}) == 1
     assert len({len(line) for line in files}) == 1
 

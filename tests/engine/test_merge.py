@@ -12,6 +12,7 @@ import safetensors
 import torch
 
 from release.build import plan_build
+from release.card.presentation import presentation_of
 from release.catalog.find import find_definition
 from release.engine.execute import execute
 from release.engine.standin import make_stand_ins
@@ -198,7 +199,14 @@ def test_release_has_the_same_bytes_with_seven_threads_and_ingredients_backwards
     located = locate(gamma_rev2, backwards, base=Path(), connection=None)
     again = tmp_path / "again"
 
-    build_folder(gamma_rev2, located, again, threads=7, progress=NoProgress())
+    build_folder(
+        gamma_rev2,
+        located,
+        again,
+        threads=7,
+        progress=NoProgress(),
+        presentation=presentation_of(gamma_rev2, Path()),
+    )
 
     assert files_of(again) == files_of(release_folder)
 

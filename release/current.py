@@ -77,19 +77,24 @@ def _states_the_same(
 def _has_the_pages(
     definition: Definition, manifest: Manifest, folder: Path, presentation: Presentation
 ) -> bool:
-    """Whether card and picture are those that would be rendered."""
+    """Whether card and pictures are those that would be rendered, and no others."""
     before_card = [
         file for file in manifest.files if file.role in {"archive", "licence"}
     ]
     as_rendered = manifest.model_copy(update={"files": tuple(before_card)})
     pages = render_hub_pages(definition, as_rendered, presentation=presentation)
-    return all(_bytes(folder / n) == text.encode() for n, text in pages.items())
+    built = {file.name for file in manifest.files if file.role in {"card", "picture"}}
+    return built == pages.keys() and all(
+        _bytes(folder / name) == text.encode() for name, text in pages.items()
+    )
 
 
 def _has_the_same_files(definition: Definition, manifest: Manifest) -> bool:
     release = definition.release
     checkpoints = {checkpoint_name(definition, name) for name in release.variants}
     archives = {archive_name(definition, name) for name in release.archives}
+    if not all(record.blocks for record in manifest.checkpoints):
+        return False  # of before blocks were kept
     return checkpoints == {record.name for record in manifest.checkpoints} and (
         archives == {file.name for file in manifest.files if file.role == "archive"}
     )

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from release.audit.built import audit_build
 from release.build import BuildPlan, checkpoint_name, is_stand_in, plan_build
+from release.card.block_errors import BLOCK_ERRORS_NAME
 from release.card.lineage import LINEAGE_NAME
 from release.card.pointer import ARCHIVE_README_NAME, archive_readme
 from release.card.presentation import PLAIN_PRESENTATION, Presentation
@@ -30,6 +31,7 @@ from release.manifest import (
     CARD_NAME,
     LICENCE_NAME,
     SCHEMA,
+    AuditRecord,
     CheckpointRecord,
     FileRecord,
     IngredientRecord,
@@ -58,6 +60,7 @@ Role = Literal[
 _PAGE_ROLES: Final[dict[str, Literal["card", "picture"]]] = {
     CARD_NAME: "card",
     LINEAGE_NAME: "picture",
+    BLOCK_ERRORS_NAME: "picture",
 }
 
 
@@ -83,7 +86,9 @@ def open_all(stack: ExitStack, located: Sequence[Located]) -> dict[str, Checkpoi
     }
 
 
-def planned_files(plan: BuildPlan) -> tuple[PlannedFile, ...]:
+def planned_files(
+    plan: BuildPlan, *, has_pictures: bool = False
+) -> tuple[PlannedFile, ...]:
     """Return what `build_folder` will write, with the sizes that are known before."""
     definition = plan.definition
     sizes = {output.variant: output.nbytes for output in plan.passes.outputs}
@@ -97,7 +102,8 @@ def planned_files(plan: BuildPlan) -> tuple[PlannedFile, ...]:
         for variant in definition.release.archives
     ]
     summed = [*names, *(archive.name for archive in archives)]
-    summed += [CARD_NAME, LICENCE_NAME, LINEAGE_NAME]
+    drawn = [BLOCK_ERRORS_NAME] if has_pictures else []
+    summed += [CARD_NAME, LICENCE_NAME, LINEAGE_NAME, *drawn]
     return (
         *(
             PlannedFile(output.name, "checkpoint", output.nbytes)
@@ -107,6 +113,7 @@ def planned_files(plan: BuildPlan) -> tuple[PlannedFile, ...]:
         PlannedFile(LICENCE_NAME, "licence", len(_licence(definition))),
         PlannedFile(CARD_NAME, "card", None),
         PlannedFile(LINEAGE_NAME, "picture", len(render_lineage(definition).encode())),
+        *(PlannedFile(name, "picture", None) for name in drawn),
         PlannedFile(XXH128_SUMS_NAME, "sums", _sums_nbytes(summed, 32)),
         PlannedFile(SHA256_SUMS_NAME, "sums", _sums_nbytes(summed, 64)),
         PlannedFile(MANIFEST_NAME, "manifest", None),
@@ -201,7 +208,8 @@ def build_folder(
         staging = stack.enter_context(
             StagingFolder(target, mark=MANIFEST_NAME, overwrite=overwrite)
         )
-        require_space(target.parent, planned_nbytes(planned_files(plan)))
+        files = planned_files(plan, has_pictures=presentation.has_pictures)
+        require_space(target.parent, planned_nbytes(files))
         # What no page can be made of is refused now, not after hours of merging.
         render_hub_pages(
             definition,
@@ -212,6 +220,7 @@ def build_folder(
             report = execute(
                 plan.passes, staging.path, threads=threads, advance=advance
             )
+        architecture = definition.release.architecture
         audit = audit_build(plan, staging.path, threads=threads, progress=progress)
         manifest = _manifest(
             plan,
@@ -221,9 +230,13 @@ def build_folder(
                 )
                 for item in located
             ],
-            [checkpoint_record(output) for output in report.outputs],
+            [
+                checkpoint_record(output, architecture=architecture)
+                for output in report.outputs
+            ],
             is_rehearsal=any(map(is_stand_in, checkpoints.values())),
-        ).model_copy(update={"audit": audit})
+            audit=audit,
+        )
         manifest = _finish(
             definition, manifest, staging.path, progress, presentation=presentation
         )
@@ -237,6 +250,7 @@ def _manifest(
     checkpoints: Sequence[CheckpointRecord],
     *,
     is_rehearsal: bool,
+    audit: AuditRecord | None = None,
 ) -> Manifest:
     release = plan.definition.release
     return Manifest(
@@ -249,20 +263,24 @@ def _manifest(
         recipe=recipe_record(plan.definition, plan.recipe),
         ingredients=tuple(ingredients),
         checkpoints=tuple(checkpoints),
+        audit=audit,
     )
 
 
 def _planned_manifest(
     plan: BuildPlan, located: Sequence[Located], checkpoints: Mapping[str, Checkpoint]
 ) -> Manifest:
-    """Return the manifest with nothing measured: for a page that nobody sees."""
+    """Return the manifest with nothing measured: for pages that nobody sees."""
     return _manifest(
         plan,
         [
             _ingredient_record(item, checkpoints[item.name], NOT_MEASURED)
             for item in located
         ],
-        [planned_record(output) for output in plan.passes.outputs],
+        [
+            planned_record(output, architecture=plan.definition.release.architecture)
+            for output in plan.passes.outputs
+        ],
         is_rehearsal=any(map(is_stand_in, checkpoints.values())),
     )
 

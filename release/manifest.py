@@ -78,8 +78,10 @@ class FileRecord(_Record):
 class MeasuredRecord(_Record):
     """A checkpoint as it was written and measured.
 
-    `chunks` is one xxh3_64 (16 hex digits) for every `chunk_nbytes` of the file, header
-    included, joined in file order; it locates damage, it never accepts a file.
+    `blocks` is component -> block -> the share of its tensors in `components`; blocks
+    are named as by `release.recipe.blocks`. `chunks` is one xxh3_64 (16 hex digits) for
+    every `chunk_nbytes` of the file, header included, joined in file order; it locates
+    damage, it never accepts a file.
     """
 
     name: str
@@ -93,6 +95,8 @@ class MeasuredRecord(_Record):
     dtypes: dict[str, Count]
     parity: ParityRecord
     components: dict[str, ParityRecord]
+    blocks: dict[str, dict[str, ParityRecord]] = {}
+    """Empty in manifests of before it was kept."""
     chunk_nbytes: Count
     chunks: str
     tensors: Annotated[tuple[TensorRecord, ...], Field(strict=False)]

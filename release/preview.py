@@ -45,6 +45,7 @@ def preview_build(
     target: Path,
     *,
     stand_ins: Sequence[TensorEntry] = (),
+    has_pictures: bool = False,
 ) -> Preview:
     """Plan a build of `definition` at `target` without writing.
 
@@ -53,6 +54,7 @@ def preview_build(
         located: Its ingredients.
         target: The release folder.
         stand_ins: Tensors of the stand-ins that will be made of those not at hand.
+        has_pictures: Whether the error of every block is drawn beside the card.
 
     Raises:
         CheckpointError: An ingredient that is at hand does not fit.
@@ -66,7 +68,7 @@ def preview_build(
         plan = plan_build(
             definition, {item.name: at_hand.get(item.name, nominal) for item in located}
         )
-        files = planned_files(plan)
+        files = planned_files(plan, has_pictures=has_pictures)
     return Preview(
         target=target,
         located=tuple(located),

@@ -1,10 +1,12 @@
 """What the engine measured, as the manifest keeps it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
+from release.architecture.contents import part_of
+from release.architecture.sdxl import component_of
 from release.definition import Definition
 from release.engine.plan import OutputPlan
 from release.engine.results import Deviation, OutputReport
@@ -20,23 +22,25 @@ from release.manifest import (
     TensorRecord,
 )
 from release.numeric.digest import CHUNK_NBYTES, Sha256, Xxh3Bits128
+from release.recipe.blocks import block_of
 from release.recipe.rows import FoldedRecipe
 
 NOT_MEASURED: Final = 32 * "0"
 """What stands for a digest of 32 hex digits before there is one."""
 
 
-def checkpoint_record(report: OutputReport) -> CheckpointRecord:
+def checkpoint_record(report: OutputReport, *, architecture: str) -> CheckpointRecord:
     """Return the record of a finished checkpoint of a release."""
     if report.seal.sha256 is None:
         raise AssertionError("a release's checkpoints are made with their SHA-256")
-    fields = dict(measured_record(report))
+    fields = dict(measured_record(report, architecture=architecture))
     return CheckpointRecord(sha256=report.seal.sha256, **fields)
 
 
-def planned_record(plan: OutputPlan) -> CheckpointRecord:
+def planned_record(plan: OutputPlan, *, architecture: str) -> CheckpointRecord:
     """Return the record of a checkpoint that is to be made, nothing of it measured."""
     names = [entry.name for entry in plan.entries]
+    nothing = {name: Deviation() for name in names}
     return CheckpointRecord(
         name=plan.name,
         variant=plan.variant,
@@ -50,14 +54,26 @@ def planned_record(plan: OutputPlan) -> CheckpointRecord:
         dtypes=count_dtypes(plan.entries),
         parity=parity_record(Deviation()),
         components={},
+        blocks=_blocks(nothing, architecture, str),
         chunk_nbytes=CHUNK_NBYTES,
         chunks="",
         tensors=_tensor_records(plan, dict.fromkeys(names, NOT_MEASURED)),
     )
 
 
-def measured_record(report: OutputReport) -> MeasuredRecord:
-    """Return the record of a finished checkpoint."""
+def measured_record(
+    report: OutputReport,
+    *,
+    architecture: str,
+    single_file_name: Callable[[str], str] = str,
+) -> MeasuredRecord:
+    """Return the record of a finished checkpoint.
+
+    Args:
+        report: What was found.
+        architecture: As `release.architecture.sdxl.detect` names it.
+        single_file_name: Name of a tensor -> its name in the single-file layout.
+    """
     plan, seal = report.plan, report.seal
     return MeasuredRecord(
         name=plan.name,
@@ -73,10 +89,32 @@ def measured_record(report: OutputReport) -> MeasuredRecord:
         components={
             name: parity_record(part) for name, part in report.components.items()
         },
+        blocks=_blocks(report.tensors, architecture, single_file_name),
         chunk_nbytes=CHUNK_NBYTES,
         chunks=seal.chunks,
         tensors=_tensor_records(plan, report.tensor_digests),
     )
+
+
+def _blocks(
+    tensors: Mapping[str, Deviation],
+    architecture: str,
+    single_file_name: Callable[[str], str],
+) -> dict[str, dict[str, ParityRecord]]:
+    """Return component -> block -> figures; each block's tensors added by name."""
+    found: dict[str, dict[str, list[Deviation]]] = {}
+    for name in sorted(tensors):
+        known = single_file_name(name)
+        blocks = found.setdefault(component_of(known).value, {})
+        block = block_of(known, part_of(known), architecture)
+        blocks.setdefault(block, []).append(tensors[name])
+    return {
+        component: {
+            block: parity_record(Deviation.total(parts))
+            for block, parts in blocks.items()
+        }
+        for component, blocks in found.items()
+    }
 
 
 def _tensor_records(

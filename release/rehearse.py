@@ -94,7 +94,11 @@ def rehearse(  # noqa: PLR0913  # as publishing
 
 
 def preview_rehearsal(
-    definition: Definition, given: Mapping[str, Path], root: Path
+    definition: Definition,
+    given: Mapping[str, Path],
+    root: Path,
+    *,
+    has_pictures: bool = False,
 ) -> Preview:
     """Plan a rehearsal below `root` without writing; stand-ins need not exist yet."""
     located = locate(definition, given, base=root, connection=None)
@@ -106,7 +110,13 @@ def preview_rehearsal(
         else replace(item, title=f"stand-in for {item.title}", nbytes=nbytes)
         for item in located
     )
-    preview = preview_build(definition, located, root / "release", stand_ins=layout)
+    preview = preview_build(
+        definition,
+        located,
+        root / "release",
+        stand_ins=layout,
+        has_pictures=has_pictures,
+    )
     release_nbytes = planned_nbytes(preview.files)
     made_nbytes = nbytes * sum(item.path is None for item in located)
     # The embedded Hub keeps a copy of the release beside it.

@@ -4,6 +4,7 @@ What was measured comes from the manifest, what a maker states from the definiti
 two must be about the same release.
 """
 
+from release.card.block_errors import block_errors_section
 from release.card.changes import changes_section
 from release.card.environment import Plain
 from release.card.files import (
@@ -32,7 +33,11 @@ from release.recipe.rows import is_method
 
 
 def card_context(
-    definition: Definition, manifest: Manifest, *, previous: Definition | None = None
+    definition: Definition,
+    manifest: Manifest,
+    *,
+    previous: Definition | None = None,
+    has_pictures: bool = False,
 ) -> dict[str, Plain]:
     """Return the context of every section, and of the pages for other sites.
 
@@ -40,13 +45,15 @@ def card_context(
         definition: What the maker states.
         manifest: What was measured.
         previous: The release before this one, for the changelog.
+        has_pictures: Whether `release.card.block_errors` draws one beside the card.
 
     Raises:
         CardError: Definition and manifest are of different releases, there is no
-            checkpoint, or the licence is not one whose text krelease ships.
+            checkpoint, or the licence is not one whose text krelease ships. With
+            pictures also as `release.card.block_errors.block_errors`.
         RecipeError: A step of the manifest's recipe cannot be read.
     """
-    _check_same_release(definition, manifest)
+    check_same_release(definition, manifest)
     return {
         "release": _release(definition, manifest),
         "files": files_section(definition, manifest),
@@ -60,6 +67,9 @@ def card_context(
         "lineage": {"text": lineage_text(lineage_of(definition)), "file": LINEAGE_NAME},
         "ingredients": ingredients_section(definition, manifest),
         "measured": measured_section(definition, manifest),
+        "block_errors": (
+            block_errors_section(definition, manifest) if has_pictures else {}
+        ),
         "audit": _audit(manifest),
         "issues": _issues(definition),
         "licence": _licence(definition, manifest),
@@ -160,7 +170,12 @@ def _inherited(definition: Definition) -> list[Plain]:
     ]
 
 
-def _check_same_release(definition: Definition, manifest: Manifest) -> None:
+def check_same_release(definition: Definition, manifest: Manifest) -> None:
+    """Refuse a manifest that is not of the definition's release, or of no checkpoint.
+
+    Raises:
+        CardError: Code "card-mismatch" or "card-empty".
+    """
     release = definition.release
     recipe = definition.recipe
     identity = folded_recipe(definition).sha256()

@@ -14,6 +14,9 @@ _EXACT: Final = "exact"
 _MAX_EXPONENT: Final = 400
 """Beyond float64's range; a longer number would only fill the memory."""
 
+_MAX_DECIBELS: Final = 20_000
+"""No two float64 values have a larger ratio."""
+
 _COEFFICIENT: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,80})?")
 
 
@@ -22,6 +25,20 @@ def snr(figure: str) -> str:
     if figure == "inf":
         return _EXACT
     return f"{_decimal(figure):.1f} dB"
+
+
+def decibels(figure: str) -> float | None:
+    """Return a signal-to-noise figure as a number; None when nothing was lost.
+
+    Raises:
+        CardError: Not a decimal number, or beyond what float64 values can have.
+    """
+    if figure == "inf":
+        return None
+    value = _decimal(figure)
+    if abs(value) > _MAX_DECIBELS:
+        raise _not_a_number("figure", figure)
+    return float(value)
 
 
 def error(figure: str) -> str:

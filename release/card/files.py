@@ -119,6 +119,12 @@ def component_title(name: str) -> str:
     return titles.get(name, name)
 
 
+def component_order(name: str) -> tuple[int, str]:
+    """Return what components are sorted by; those that are not known come last."""
+    order = [component.value for component in Component]
+    return (order.index(name) if name in order else len(order), name)
+
+
 def stored_fp8(checkpoint: CheckpointRecord) -> list[str]:
     """Return the fp8 dtype codes that a checkpoint holds, sorted; none for others."""
     codes = {tensor.dtype for tensor in checkpoint.tensors}
@@ -192,10 +198,8 @@ def _archive_row(
 
 
 def _parity_rows(checkpoint: CheckpointRecord) -> list[Plain]:
-    order = {component.value: at for at, component in enumerate(Component)}
     parts = sorted(
-        checkpoint.components.items(),
-        key=lambda part: (order.get(part[0], len(order)), part[0]),
+        checkpoint.components.items(), key=lambda part: component_order(part[0])
     )
     rows: list[Plain] = [
         _parity_row(component_title(name), parity) for name, parity in parts

@@ -1,4 +1,4 @@
-"""Rendering a model card: README.md of a release, and the picture that lies beside it.
+"""Rendering a model card: README.md of a release, and the pictures beside it.
 
 The card is deterministic: equal definitions and manifests give equal bytes, whether the
 manifest comes from memory or from its file.
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from release.card import front_matter
+from release.card.block_errors import BLOCK_ERRORS_NAME, block_errors
 from release.card.confined import render_all
 from release.card.context import card_context
 from release.card.environment import Plain
@@ -17,6 +18,7 @@ from release.card.presentation import PLAIN_PRESENTATION, Presentation
 from release.card.svg import lineage_svg
 from release.definition import Definition
 from release.manifest import CARD_NAME, Manifest
+from release.pictures.file import picture_bytes
 
 SECTIONS: Final = (
     "rehearsal",
@@ -60,7 +62,12 @@ def render_card(
             front matter does not read back.
         RecipeError: A step of the manifest's recipe cannot be read.
     """
-    context = card_context(definition, manifest, previous=presentation.previous)
+    context = card_context(
+        definition,
+        manifest,
+        previous=presentation.previous,
+        has_pictures=presentation.has_pictures,
+    )
     fields = front_matter.front_matter(definition, manifest)
     card = f"{front_matter.dump(fields)}\n{_body(context, presentation.templates)}\n"
     front_matter.check(card, fields)
@@ -73,15 +80,19 @@ def render_hub_pages(
     *,
     presentation: Presentation = PLAIN_PRESENTATION,
 ) -> dict[str, str]:
-    """Return the card and the picture beside it: file name -> text, the card first.
+    """Return the card and the pictures beside it: file name -> text, the card first.
 
     Raises:
         ReleaseError: As `render_card`.
     """
-    return {
+    pages = {
         CARD_NAME: render_card(definition, manifest, presentation=presentation),
         LINEAGE_NAME: render_lineage(definition),
     }
+    if presentation.has_pictures:
+        picture = picture_bytes(block_errors(definition, manifest), "svg")
+        pages[BLOCK_ERRORS_NAME] = picture.decode()
+    return pages
 
 
 def render_lineage(definition: Definition) -> str:

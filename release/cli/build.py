@@ -15,6 +15,7 @@ from release.cli.options import (
     ForceOption,
     IngredientOption,
     JsonOption,
+    PicturesOption,
     QuietOption,
     ReleaseArgument,
     TemplatesOption,
@@ -42,6 +43,7 @@ def build(
         ),
     ] = None,
     templates: TemplatesOption = None,
+    pictures: PicturesOption = False,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
     threads: ThreadsOption = None,
@@ -62,14 +64,18 @@ def build(
 
         wanted, base = load(release, definition)
         given = parse_ingredients(ingredient)
-        shown = presentation_of(wanted, base, templates=templates)
+        shown = presentation_of(
+            wanted, base, templates=templates, has_pictures=pictures
+        )
         n_threads = choose_threads(threads)
         target = out or Path(wanted.release.name)
         located = locate_with_hub(
             wanted, given, base=base, note=console.note, is_plan=dry_run
         )
         if dry_run:
-            _preview(console, wanted, located, target, force=force)
+            _preview(
+                console, wanted, located, target, force=force, has_pictures=pictures
+            )
         else:
             _build(
                 console,
@@ -89,12 +95,13 @@ def _preview(
     target: Path,
     *,
     force: bool,
+    has_pictures: bool,
 ) -> None:
     from release.cli.previews import preview_document, preview_paths, preview_text
     from release.ingredients import require_all
     from release.preview import preview_build
 
-    preview = preview_build(wanted, located, target)
+    preview = preview_build(wanted, located, target, has_pictures=has_pictures)
     console.result(
         "krelease.build-plan/1",
         {"release": wanted.release.name, **preview_document(preview)},

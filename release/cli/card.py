@@ -19,6 +19,9 @@ from release.cli.options import (
 if TYPE_CHECKING:
     from release.card.sites import Site
     from release.console import Console
+    from release.definition import Definition
+    from release.manifest import Manifest
+    from release.pictures.file import PictureFile
 
 
 def card(
@@ -46,6 +49,15 @@ def card(
             help="Write the files there. If not given, the page is printed.",
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Instead of a page, draw the error of every block of every variant: a"
+            " .png or .svg file. Needs krelease[plots].",
+        ),
+    ] = None,
     templates: TemplatesOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -55,7 +67,7 @@ def card(
 
     Sizes, digests and error figures come from the manifest in the release folder, all
     else from the definition. --for civitai also gives civitai.json, every field of its
-    form.
+    form. A release that was built with --pictures gets its picture again.
 
     Example: krelease card gamma-rev2 --for civitai --out civitai
     """
@@ -65,13 +77,62 @@ def card(
         from release.card.sites import render_pages
 
         chosen = _site(site)
+        picture = _picture(plot, out, force=force)
         wanted, base = load(release, definition)
-        shown = presentation_of(wanted, base, templates=templates)
         manifest = built_manifest(wanted, source or Path(wanted.release.name))
+        if picture is not None:
+            _draw(console, picture, wanted, manifest)
+            return
+        shown = presentation_of(
+            wanted,
+            base,
+            templates=templates,
+            has_pictures=_is_built_with_pictures(manifest, chosen),
+        )
         pages = render_pages(wanted, manifest, chosen, presentation=shown)
         if out is not None:
             write_pages(pages, out, overwrite=force)
         _show(console, chosen, pages, out)
+
+
+def _picture(
+    plot: Path | None, out: Path | None, *, force: bool
+) -> "PictureFile | None":
+    from release.errors import UsageError
+    from release.pictures.file import PictureFile
+
+    if plot is None:
+        return None
+    if out is not None:
+        raise UsageError(
+            "--plot and --out: expected one of them",
+            code="plot-and-out",
+            hint="--plot draws only the picture; run the command again for the page",
+        )
+    return PictureFile(plot, overwrite=force)
+
+
+def _draw(
+    console: "Console",
+    picture: "PictureFile",
+    definition: "Definition",
+    manifest: "Manifest",
+) -> None:
+    from release.card.block_errors import block_errors
+    from release.card.context import check_same_release
+
+    check_same_release(definition, manifest)
+    picture.write(block_errors(definition, manifest))
+    path = str(picture.path)
+    console.result("krelease.card/1", {"plot": path}, [path], brief=[path])
+
+
+def _is_built_with_pictures(manifest: "Manifest", site: "Site") -> bool:
+    from release.card.block_errors import BLOCK_ERRORS_NAME
+    from release.card.sites import Site
+
+    names = {file.name for file in manifest.files}
+    return site is Site.HUB and BLOCK_ERRORS_NAME in names
 
 
 def _site(text: str) -> "Site":

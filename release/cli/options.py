@@ -71,6 +71,14 @@ TemplatesOption = Annotated[
         help="A folder of your own templates, each in place of ours of the same name.",
     ),
 ]
+PicturesOption = Annotated[
+    bool,
+    typer.Option(
+        "--pictures",
+        help="Draw the error of every block, error-by-block.svg, and show it in the"
+        " card. Needs krelease[plots].",
+    ),
+]
 ReleaseArgument = Annotated[
     str | None,
     typer.Argument(

@@ -97,12 +97,12 @@ def parity(
     with session(as_json=json, quiet=quiet) as console:
         from release.cli.compared import brief, document, text
         from release.convert.source import SourceOptions
-        from release.parity.plot import Plot
         from release.parity.tolerance import Tolerances, parse_tolerance
+        from release.pictures.file import PictureFile
         from release.threads import choose_threads
 
         tolerances = Tolerances([parse_tolerance(each) for each in tolerance or ()])
-        picture = None if plot is None else Plot(plot, overwrite=force)
+        picture = None if plot is None else PictureFile(plot, overwrite=force)
         n_threads = choose_threads(threads)
         options = SourceOptions(
             folder_variant=folder_variant,
@@ -128,7 +128,9 @@ def parity(
             "krelease.parity/1", document(report), text(report), brief=brief(report)
         )
         if picture is not None:
-            picture.draw(report)
+            from release.parity.plot import heat_map_of
+
+            picture.write(heat_map_of(report))
             console.note(f"plot: {visible(picture.path, 1024)}")
         raise_if_different(report)
 

@@ -17,6 +17,7 @@ from release.cli.options import (
     ForceOption,
     IngredientOption,
     JsonOption,
+    PicturesOption,
     QuietOption,
     ReleaseArgument,
     TemplatesOption,
@@ -79,6 +80,7 @@ def publish(
         ),
     ] = None,
     templates: TemplatesOption = None,
+    pictures: PicturesOption = False,
     dry_run: DryRunOption = False,
     force: ForceOption = False,
     threads: ThreadsOption = None,
@@ -104,7 +106,9 @@ def publish(
         target = out or Path(f"{name}-rehearsal" if rehearse else name)
         n_threads = choose_threads(threads)
         given = parse_ingredients(ingredient)
-        shown = presentation_of(wanted, base, templates=templates)
+        shown = presentation_of(
+            wanted, base, templates=templates, has_pictures=pictures
+        )
         job = _Job(wanted, base, given, target, force, shown)
         if dry_run:
             _preview(console, job, rehearse=rehearse)
@@ -136,7 +140,12 @@ def _preview(console: "Console", job: _Job, *, rehearse: bool) -> None:
 def _rehearsal_plan(job: _Job) -> "Preview":
     from release.rehearse import preview_rehearsal
 
-    return preview_rehearsal(job.definition, job.given, job.target)
+    return preview_rehearsal(
+        job.definition,
+        job.given,
+        job.target,
+        has_pictures=job.presentation.has_pictures,
+    )
 
 
 def _plan(job: _Job, note: Callable[[str], None]) -> "Preview":
@@ -148,7 +157,12 @@ def _plan(job: _Job, note: Callable[[str], None]) -> "Preview":
     located = locate_with_hub(
         job.definition, job.given, base=job.base, note=note, is_plan=True
     )
-    preview = preview_build(job.definition, located, job.target)
+    preview = preview_build(
+        job.definition,
+        located,
+        job.target,
+        has_pictures=job.presentation.has_pictures,
+    )
     identity = job.definition.release
     sizes = {file.name: file.nbytes for file in preview.files}
     with connect() as connection:

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from release.convert.losses import ComponentLoss, Converted, TensorLoss
 from release.convert.plan import ConvertPlan, VariantPlan
+from release.convert.source import Source
 from release.engine.plan import Ingredient
-from release.engine.results import PassReport
+from release.engine.results import OutputReport, PassReport
 from release.manifest import (
     CONVERSION_SCHEMA,
     Count,
@@ -112,11 +113,17 @@ def conversion_record(
         total=_component(loss.total),
         components={each.component: _component(each) for each in loss.components},
         worst=tuple(_tensor(each) for each in loss.worst),
-        files=tuple(
-            WrittenRecord(sha256=part.seal.sha256, **dict(measured_record(part)))
-            for part in converted.parts
-        ),
+        files=tuple(_written(part, plan.source) for part in converted.parts),
     )
+
+
+def _written(part: OutputReport, source: Source) -> WrittenRecord:
+    measured = measured_record(
+        part,
+        architecture=source.architecture,
+        single_file_name=source.single_file_name,
+    )
+    return WrittenRecord(sha256=part.seal.sha256, **dict(measured))
 
 
 def _source(

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from release.architecture.contents import Part
-from release.parity.blocks import block_order
 from release.parity.report import Group, ParityReport, TensorParity, Verdict
+from release.recipe.blocks import block_order
 
 
 @dataclass(frozen=True, slots=True)

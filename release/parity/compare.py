@@ -10,7 +10,6 @@ from release.engine.likeness import Likeness
 from release.engine.parity import TensorPair, compare_pairs
 from release.engine.plan import Ingredient, tensors_of
 from release.formats.tensor import TensorEntry
-from release.parity.blocks import block_of
 from release.parity.report import (
     OtherShape,
     ParityReport,
@@ -20,6 +19,7 @@ from release.parity.report import (
 )
 from release.parity.tolerance import Tolerances
 from release.progress import Progress
+from release.recipe.blocks import block_of
 
 _Place = tuple[Part, str]
 

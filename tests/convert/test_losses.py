@@ -284,6 +284,28 @@ def test_record_is_canonical_and_says_what_the_document_says(
     assert ("F8_E4M3", 2) in rules
 
 
+def test_record_keeps_the_figures_of_every_block(convert, lossy, fp8):
+    path, exact = lossy
+
+    done = convert(path, "--to=fp8", "--out=new")
+
+    (file,) = json.loads(Path(done.variant("fp8")["record"]).read_text())["files"]
+    wide = exact[NAMES["matrix"]].astype(np.float64)
+    error = wide - fp8(exact[NAMES["matrix"]], "F8_E4M3").astype(np.float64)
+    snr = 10 * math.log10(np.sum(wide**2) / np.sum(error**2))
+    blocks = file["blocks"]
+    assert {part: sorted(each) for part, each in blocks.items()} == {
+        "unet": ["input_blocks.0", "middle_block.1", "out.0", "output_blocks.0"],
+        "clip_l": ["layer 0"],
+        "vae": ["decoder.conv_in"],
+    }
+    found = blocks["unet"]["middle_block.1"]
+    assert (found["n_tensors"], found["n_elements"]) == (1, wide.size)
+    assert float(found["snr_db"]) == pytest.approx(snr, abs=0.0051)
+    assert float(found["max_abs_error"]) == pytest.approx(np.abs(error).max(), rel=1e-3)
+    assert found["clamped"] == np.sum(np.abs(wide) > 448)
+
+
 # What follows from losses.
 
 

@@ -1,6 +1,5 @@
 """The picture: what is in its cells, and that its file is only about the report."""
 
-import importlib.util
 import re
 import struct
 
@@ -10,7 +9,8 @@ import pytest
 from release.architecture.contents import Part
 from release.errors import OutputExistsError, ReleaseError, UsageError
 from release.parity.cells import cells_of
-from release.parity.plot import Plot
+from release.parity.plot import heat_map_of
+from release.pictures.file import PictureFile
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 
@@ -92,7 +92,7 @@ def test_svg_is_the_same_every_time_and_says_nothing_of_the_machine(report, tmp_
     paths = [tmp_path / "one.svg", tmp_path / "two.svg"]
 
     for path in paths:
-        Plot(path, overwrite=False).draw(report)
+        PictureFile(path, overwrite=False).write(heat_map_of(report))
 
     first, second = (path.read_bytes() for path in paths)
     assert first == second
@@ -106,7 +106,7 @@ def test_png_is_a_picture_of_all_rows(ingredients, converted, compared, tmp_path
     path = tmp_path / "p.PNG"
 
     report = compared(ingredients["beta7"], converted["fp8"])
-    Plot(path, overwrite=False).draw(report)
+    PictureFile(path, overwrite=False).write(heat_map_of(report))
 
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
@@ -119,7 +119,7 @@ def test_png_is_a_picture_of_all_rows(ingredients, converted, compared, tmp_path
 def test_colours_of_equal_missing_and_odd_cells_differ(report, tmp_path):
     path = tmp_path / "p.svg"
 
-    Plot(path, overwrite=False).draw(report)
+    PictureFile(path, overwrite=False).write(heat_map_of(report))
 
     text = path.read_text()
     for colour in ("#e3e3e3", "#c0392b", "#ffffff"):
@@ -130,7 +130,7 @@ def test_colours_of_equal_missing_and_odd_cells_differ(report, tmp_path):
 def test_report_without_any_tensor_is_drawn_too(write, compared, tmp_path):
     report = compared(write("a", {"x": half(1)}), write("b", {"y": half(1)}))
 
-    Plot(tmp_path / "p.svg", overwrite=False).draw(report)
+    PictureFile(tmp_path / "p.svg", overwrite=False).write(heat_map_of(report))
 
     assert (tmp_path / "p.svg").stat().st_size > 1000
 
@@ -138,21 +138,16 @@ def test_report_without_any_tensor_is_drawn_too(write, compared, tmp_path):
 @pytest.mark.parametrize("name", ["p", "p.jpg", "p.svgz", "png"])
 def test_other_endings_are_refused(tmp_path, name):
     with pytest.raises(UsageError) as caught:
-        Plot(tmp_path / name, overwrite=False)
+        PictureFile(tmp_path / name, overwrite=False)
 
     assert caught.value.code == "plot-format"
 
 
 def test_absent_matplotlib_is_said_with_what_to_install(tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: None if name == "matplotlib" else find(name, *rest),
-    )
+    monkeypatch.setattr("release.pictures.file.find_spec", lambda _: None)
 
     with pytest.raises(ReleaseError) as caught:
-        Plot(tmp_path / "p.svg", overwrite=False)
+        PictureFile(tmp_path / "p.svg", overwrite=False)
 
     assert caught.value.code == "plots-extra"
     assert caught.value.hint == "run: pip install 'krelease[plots]'"
@@ -163,8 +158,8 @@ def test_picture_that_is_there_is_kept_unless_it_may_be_replaced(report, tmp_pat
     path.write_text("mine")
 
     with pytest.raises(OutputExistsError):
-        Plot(path, overwrite=False)
+        PictureFile(path, overwrite=False)
     assert path.read_text() == "mine"
 
-    Plot(path, overwrite=True).draw(report)
+    PictureFile(path, overwrite=True).write(heat_map_of(report))
     assert path.read_text().startswith("<?xml")

@@ -59,7 +59,9 @@ def small_release(
         files.append(file_record(folder / name, role))
     manifest = read_manifest(release_folder / "manifest.json").model_copy(
         update={
-            "checkpoints": tuple(checkpoint_record(report) for report in reports),
+            "checkpoints": tuple(
+                checkpoint_record(report, architecture="sdxl") for report in reports
+            ),
             "files": tuple(files),
         }
     )

@@ -4,7 +4,7 @@ import pytest
 
 from release.architecture.contents import part_of
 from release.architecture.sdxl import sdxl_tensors
-from release.parity.blocks import block_of, block_order
+from release.recipe.blocks import block_of, block_order
 
 UNET = "model.diffusion_model."
 

@@ -1,0 +1,1 @@
+"""Pictures of figures. matplotlib is loaded here and nowhere else."""

@@ -99,6 +99,10 @@ def _note(found: "FileHashes", key: str, note: str) -> str:
 
 
 def _sum_line(found: "FileHashes") -> str:
+    """Return a line for `sha256sum -c`, odd names escaped as it does."""
     from release.errors import visible
 
-    return f"{found.sha256}  {visible(found.path, 4096)}"
+    name = str(found.path)
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if escaped != name else ""
+    return f"{mark}{found.sha256}  {visible(escaped, 4096)}"

@@ -99,15 +99,10 @@ def _note(found: "FileHashes", key: str, note: str) -> str:
 
 
 def _sum_line(found: "FileHashes") -> str:
-    """Return a line as sha256sum writes it: a backslash first if the name has escapes.
-
-    Source:
-        GNU coreutils, "cksum output modes".
-    """
+    """Return a line for `sha256sum -c`, odd names escaped as it does."""
     from release.errors import visible
 
     name = str(found.path)
-    for raw, escape in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r")):
-        name = name.replace(raw, escape)
-    mark = "\\" if name != str(found.path) else ""
-    return f"{mark}{found.sha256}  {visible(name, 4096)}"
+    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    mark = "\\" if escaped != name else ""
+    return f"{mark}{found.sha256}  {visible(escaped, 4096)}"

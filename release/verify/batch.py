@@ -9,7 +9,7 @@ from typing import Final
 
 from release.claims.carried import read_carried_claim
 from release.claims.claim import Claim
-from release.errors import CheckpointError, ReleaseError
+from release.errors import CheckpointError, ReleaseError, visible
 from release.formats.input import InputFile
 from release.progress import Advance
 from release.verify.compare import claims_by_name
@@ -110,5 +110,7 @@ def _judged(each: Case | FileVerdict) -> FileVerdict:
 
 def unreadable(name: str, path: Path, error: ReleaseError) -> FileVerdict:
     """Return the answer about a file that cannot be read."""
-    detail = error.reason if isinstance(error, CheckpointError) else str(error)
+    detail = str(error).removeprefix(f"{visible(path, 1024)}: ")
+    if isinstance(error, CheckpointError):
+        detail = error.reason
     return FileVerdict(name, "unreadable", detail, 0, path, error=error)

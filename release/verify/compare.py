@@ -43,12 +43,14 @@ def claims_by_name(path: Path, claims: Sequence[Claim]) -> list[Claim]:
     about = [claim for claim in claims if claim.source.kind == "header"]
     if about:
         return about
+    # Lists may have thousands of names, and each file is looked up in all of them.
+    near = [claim for claim in claims if (claim.name or "").endswith(path.name)]
     parts = path.absolute().parts[::-1]
-    scores = [_score(parts, claim.name) for claim in claims]
+    scores = [_score(parts, claim.name) for claim in near]
     best = max(scores, default=0)
     return [
         claim
-        for claim, score in zip(claims, scores, strict=True)
+        for claim, score in zip(near, scores, strict=True)
         if score == best and score > 0
     ]
 

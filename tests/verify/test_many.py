@@ -35,6 +35,15 @@ def files(folder):
     return folder
 
 
+def test_reason_names_the_file_once(files, tmp_path):
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+
+    (_, broken) = check(tmp_path / "broken.zip", files / FP8).files
+
+    assert broken.verdict == "unreadable"
+    assert "broken.zip" not in broken.detail
+
+
 def test_every_file_has_its_own_answer(files, tmp_path):
     (tmp_path / "page.safetensors").write_text("<html>" * 20)
     (tmp_path / "cut.safetensors").write_bytes((files / FP8).read_bytes()[:-1])

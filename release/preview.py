@@ -14,6 +14,7 @@ from release.formats.checkpoint import Checkpoint
 from release.formats.header import TensorEntry, TensorSpec, lay_out
 from release.formats.space import free_bytes, room_for
 from release.ingredients import Located
+from release.licences.texts import LicenceTexts
 from release.metadata import STAND_IN_KEY, STAND_IN_TEXT
 from release.numeric.dtype import Dtype
 
@@ -45,6 +46,7 @@ def preview_build(
     target: Path,
     *,
     stand_ins: Sequence[TensorEntry] = (),
+    texts: LicenceTexts | None = None,
 ) -> Preview:
     """Plan a build of `definition` at `target` without writing.
 
@@ -53,6 +55,7 @@ def preview_build(
         located: Its ingredients.
         target: The release folder.
         stand_ins: Tensors of the stand-ins that will be made of those not at hand.
+        texts: The licence texts that go along; None for the release's own, as known.
 
     Raises:
         CheckpointError: An ingredient that is at hand does not fit.
@@ -66,7 +69,7 @@ def preview_build(
         plan = plan_build(
             definition, {item.name: at_hand.get(item.name, nominal) for item in located}
         )
-        files = planned_files(plan)
+        files = planned_files(plan, texts)
     return Preview(
         target=target,
         located=tuple(located),
@@ -74,7 +77,7 @@ def preview_build(
         needed_nbytes=room_for(planned_nbytes(files)),
         free_nbytes=free_bytes(target),
         is_exact=len(at_hand) == len(located) or bool(stand_ins),
-        warnings=plan.warnings,
+        warnings=plan.warnings + (texts.warnings if texts else ()),
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from release.console import Console
     from release.definition import Definition
     from release.hub.staged_release import PublishResult
+    from release.licences.texts import LicenceTexts
     from release.preview import Preview
     from release.publish import Built
 
@@ -136,11 +137,20 @@ def _preview(console: "Console", job: _Job, *, rehearse: bool) -> None:
 def _rehearsal_plan(job: _Job) -> "Preview":
     from release.rehearse import preview_rehearsal
 
-    return preview_rehearsal(job.definition, job.given, job.target)
+    texts = _rehearsal_texts(job)
+    return preview_rehearsal(job.definition, job.given, job.target, texts=texts)
+
+
+def _rehearsal_texts(job: _Job) -> "LicenceTexts":
+    """Return the texts that are here; a stand-in misses none."""
+    from release.acquire import gather_texts
+
+    texts = gather_texts(job.definition, (), base=job.base)
+    return replace(texts, warnings=())
 
 
 def _plan(job: _Job, note: Callable[[str], None]) -> "Preview":
-    from release.acquire import locate_with_hub
+    from release.acquire import gather_texts, locate_with_hub
     from release.hub.client import connect
     from release.hub.plan import preview_release
     from release.preview import preview_build
@@ -148,7 +158,8 @@ def _plan(job: _Job, note: Callable[[str], None]) -> "Preview":
     located = locate_with_hub(
         job.definition, job.given, base=job.base, note=note, is_plan=True
     )
-    preview = preview_build(job.definition, located, job.target)
+    texts = gather_texts(job.definition, located, base=job.base)
+    preview = preview_build(job.definition, located, job.target, texts=texts)
     identity = job.definition.release
     sizes = {file.name: file.nbytes for file in preview.files}
     with connect() as connection:
@@ -168,6 +179,7 @@ def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
         note=console.note,
         overwrite=job.force,
         presentation=job.presentation,
+        texts=_rehearsal_texts(job),
     )
     git = done.git_directory
     document = _document(done.built, done.published)
@@ -182,12 +194,15 @@ def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
 
 
 def _publish(console: "Console", job: _Job, *, threads: int) -> None:
-    from release.acquire import acquire, locate_with_hub
+    from release.acquire import acquire, gather_texts, locate_with_hub
     from release.hub.client import connect
     from release.ingredients import require_real
 
     wanted = job.definition
     located = locate_with_hub(wanted, job.given, base=job.base, note=console.note)
+    texts = gather_texts(wanted, located, base=job.base)
+    for warning in texts.warnings:
+        console.warn(warning)
     from release.publish import ensure_folder, push, require_access  # torch: late
 
     with connect() as connection:
@@ -204,6 +219,7 @@ def _publish(console: "Console", job: _Job, *, threads: int) -> None:
         progress=console,
         overwrite=job.force,
         presentation=job.presentation,
+        texts=texts,
     )
     with connect() as connection:
         published = push(

@@ -12,10 +12,9 @@ from release.formats.tensor import TensorEntry
 from release.licences.combine import Part as LicencePart
 from release.licences.known import canonical_licence
 from release.lint.card import Card
-from release.manifest import CARD_NAME, LICENCE_NAME, Manifest
+from release.manifest import CARD_NAME, Manifest
 
 WEIGHT_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
-LICENCE_NAMES: Final = (LICENCE_NAME, "LICENSE.md", "LICENSE.txt", "LICENCE")
 _MARKERS: Final = ("v_pred", "ztsnr")
 
 

@@ -178,8 +178,8 @@ def test_text_that_is_not_there_is_named(gamma_rev2, tmp_path):
 
 
 def test_ingredient_that_the_recipe_does_not_read_brings_no_text(gamma_rev2):
-    steps = dict.fromkeys(gamma_rev2.recipe.steps, "beta7 + anxl3 - base8")
-    recipe = gamma_rev2.recipe.model_copy(update={"steps": steps})
+    steps = {"gamma": "beta7 + 0 * anxl2 + anxl3 - base8"}
+    recipe = gamma_rev2.recipe.model_copy(update={"steps": steps, "output": "gamma"})
     definition = gamma_rev2.model_copy(update={"recipe": recipe})
 
     texts = release_texts(definition, Path(), on_hub=on_hub(anxl2=RAIL))

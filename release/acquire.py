@@ -1,4 +1,4 @@
-"""Getting ingredients to hand: looking them up on the Hub, and downloading them."""
+"""Getting ingredients to hand: looking them up on the Hub, downloading, licences."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from release.definition import Definition
 from release.errors import HubError
 from release.ingredients import Located, locate, require_all
 from release.licences.release import check_licence
+from release.licences.texts import FoundText, LicenceTexts, release_texts
 
 
 def locate_with_hub(
@@ -82,3 +83,39 @@ def acquire(
             path = fetch_ingredient(connection, file)
             found.append(replace(item, state="at hand", path=path))
     return tuple(found)
+
+
+def gather_texts(
+    definition: Definition, located: Sequence[Located], *, base: Path
+) -> LicenceTexts:
+    """Return the licence texts that go with a release.
+
+    The Hub is asked about the ingredients that come from there and whose text the
+    definition does not name.
+
+    Args:
+        definition: The release.
+        located: Its ingredients, from `locate_with_hub`.
+        base: Folder that paths of the definition are relative to.
+
+    Raises:
+        HubError: The Hub refuses or cannot be reached.
+        InputError: A text that the definition names cannot be read.
+        CardError: As `release.licences.texts.release_texts`.
+    """
+    asked = {
+        item.name: item.hub_file
+        for item in located
+        if item.hub_file and not definition.ingredients[item.name].licence_file
+    }
+    found: dict[str, FoundText] = {}
+    if asked:
+        from release.hub.client import connect
+        from release.hub.licences import fetch_licence
+
+        with connect() as connection:
+            for name, file in asked.items():
+                text = fetch_licence(connection, file)
+                if text is not None:
+                    found[name] = text
+    return release_texts(definition, base, on_hub=found)

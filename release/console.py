@@ -36,6 +36,7 @@ def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list
         for row in rows
     ]
 
+
 _TELLING_SECONDS: Final = 0.05
 """Below it, a rate says more about the clock than about the work."""
 

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from release.build import checkpoint_name
+from release.card.archive import archive_name
 from release.card.confined import TEMPLATE_CODE
 from release.card.presentation import PLAIN_PRESENTATION, Presentation
 from release.card.render import render_hub_pages
 from release.definition import Definition, folded_recipe
 from release.errors import CardError, ReleaseError
-from release.folder import archive_name
 from release.formats.open import open_safetensors
 from release.formats.tensor import tensor_set
 from release.ingredients import Located
+from release.licences.texts import LicenceTexts, licence_files
 from release.manifest import Manifest, read_manifest
 from release.metadata import MANIFEST_NAME
 from release.progress import Progress
@@ -28,11 +29,12 @@ def find_current(
     threads: int,
     progress: Progress,
     presentation: Presentation = PLAIN_PRESENTATION,
+    texts: LicenceTexts | None = None,
 ) -> Manifest | None:
     """Return the manifest of `folder` if building again would change nothing.
 
-    Definition and card are compared first, then every byte of the folder is checked and
-    the ingredients are hashed; None as soon as something differs.
+    Definition, licence texts and card are compared first, then every byte of the folder
+    is checked and the ingredients are hashed; None as soon as something differs.
 
     Raises:
         CardError: A template of the maker's cannot be rendered.
@@ -43,6 +45,7 @@ def find_current(
         manifest = read_manifest(folder / MANIFEST_NAME)
         is_current = (
             _states_the_same(definition, located, manifest)
+            and _has_the_licences(definition, manifest, folder, texts)
             and _has_the_pages(definition, manifest, folder, presentation)
             and _is_intact(folder, threads, progress)
         )
@@ -72,6 +75,25 @@ def _states_the_same(
     if any(item.sha256 not in {None, measured[item.name]} for item in located):
         return False
     return _has_the_same_files(definition, manifest)
+
+
+def _has_the_licences(
+    definition: Definition,
+    manifest: Manifest,
+    folder: Path,
+    texts: LicenceTexts | None,
+) -> bool:
+    """Whether the licence texts are those that would be written, and whose they are."""
+    files = licence_files(definition, texts)
+    recorded = {file.name for file in manifest.files if file.role == "licence"}
+    return (
+        recorded == files.keys()
+        and all(_bytes(folder / name) == text for name, text in files.items())
+        and all(
+            record.licence_file == (texts.file_of(record.name) if texts else None)
+            for record in manifest.ingredients
+        )
+    )
 
 
 def _has_the_pages(

@@ -108,17 +108,21 @@ class IngredientSource(_Table):
 
     It stands in the card; the ingredient then has no say in the release's licence.
     """
+    licence_file: Line | None = None
+    """Path of the licence's text, from the definition's folder; else the Hub's."""
     facts: tuple[Line, ...] = ()
 
 
 class Licence(_Table):
     """Table `[licence]`: the licence of the release.
 
-    `name` is a canonical name that `release.licences.known` knows the text of.
+    `name` is one that `release.licences.known` knows, and `file` the path of its text,
+    from the definition's folder; without it the text that krelease has is taken.
     """
 
     name: Line
     link: Line
+    file: Line | None = None
     notices: tuple[Line, ...] = ()
 
 

@@ -6,30 +6,29 @@ filled under a temporary name and appears in one step.
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from release.audit.built import audit_build
 from release.build import BuildPlan, checkpoint_name, is_stand_in, plan_build
+from release.card.archive import archive_members, archive_name, archive_nbytes
 from release.card.block_errors import BLOCK_ERRORS_NAME
 from release.card.lineage import LINEAGE_NAME
-from release.card.pointer import ARCHIVE_README_NAME, archive_readme
 from release.card.presentation import PLAIN_PRESENTATION, Presentation
 from release.card.render import render_hub_pages, render_lineage
 from release.definition import Definition
 from release.engine.execute import execute, total_nbytes
-from release.formats.archive import ZipMember, write_stored_zip, zip_nbytes
+from release.formats.archive import write_stored_zip
 from release.formats.checkpoint import Checkpoint
 from release.formats.open import open_checkpoint
 from release.formats.output import require_space, write_text_file
 from release.formats.staging import StagingFolder
 from release.ingredients import Located
-from release.licences.known import licence_text
+from release.licences.texts import LicenceTexts, licence_files
 from release.lint.built import check_card
 from release.manifest import (
     CARD_NAME,
-    LICENCE_NAME,
     SCHEMA,
     AuditRecord,
     CheckpointRecord,
@@ -37,7 +36,11 @@ from release.manifest import (
     IngredientRecord,
     Manifest,
 )
-from release.metadata import MANIFEST_NAME, SHA256_SUMS_NAME, XXH128_SUMS_NAME
+from release.metadata import (
+    MANIFEST_NAME,
+    SHA256_SUMS_NAME,
+    XXH128_SUMS_NAME,
+)
 from release.progress import Progress
 from release.records import (
     NOT_MEASURED,
@@ -47,7 +50,6 @@ from release.records import (
     planned_record,
     recipe_record,
 )
-from release.variants.preset import find_preset
 
 _SMALL_FILES_NBYTES: Final = 8 * 1024 * 1024
 """Room for card and manifest, whose sizes depend on what is measured."""
@@ -87,30 +89,31 @@ def open_all(stack: ExitStack, located: Sequence[Located]) -> dict[str, Checkpoi
 
 
 def planned_files(
-    plan: BuildPlan, *, has_pictures: bool = False
+    plan: BuildPlan, texts: LicenceTexts | None = None, *, has_pictures: bool = False
 ) -> tuple[PlannedFile, ...]:
     """Return what `build_folder` will write, with the sizes that are known before."""
     definition = plan.definition
+    licences = licence_files(definition, texts)
     sizes = {output.variant: output.nbytes for output in plan.passes.outputs}
     names = [output.name for output in plan.passes.outputs]
     archives = [
         PlannedFile(
             archive_name(definition, variant),
             "archive",
-            _planned_archive_nbytes(definition, variant, sizes[variant]),
+            archive_nbytes(definition, variant, sizes[variant], licences),
         )
         for variant in definition.release.archives
     ]
     summed = [*names, *(archive.name for archive in archives)]
     drawn = [BLOCK_ERRORS_NAME] if has_pictures else []
-    summed += [CARD_NAME, LICENCE_NAME, LINEAGE_NAME, *drawn]
+    summed += [CARD_NAME, *licences, LINEAGE_NAME, *drawn]
     return (
         *(
             PlannedFile(output.name, "checkpoint", output.nbytes)
             for output in plan.passes.outputs
         ),
         *archives,
-        PlannedFile(LICENCE_NAME, "licence", len(_licence(definition))),
+        *(PlannedFile(n, "licence", len(text)) for n, text in licences.items()),
         PlannedFile(CARD_NAME, "card", None),
         PlannedFile(LINEAGE_NAME, "picture", len(render_lineage(definition).encode())),
         *(PlannedFile(name, "picture", None) for name in drawn),
@@ -125,52 +128,11 @@ def planned_nbytes(files: Sequence[PlannedFile]) -> int:
     return _SMALL_FILES_NBYTES + sum(file.nbytes or 0 for file in files)
 
 
-def archive_name(definition: Definition, variant: str) -> str:
-    """Return the file name of a variant's zip."""
-    return f"{definition.release.file_stem}-{variant}.zip"
-
-
-def _licence(definition: Definition) -> bytes:
-    return licence_text(definition.licence.name)
-
-
-def _planned_archive_nbytes(definition: Definition, variant: str, nbytes: int) -> int:
-    """Return the exact size of a zip whose checkpoint does not exist yet."""
-    members = _archive_members(definition, variant, b"")
-    sizes = {
-        member.name: len(member.source)
-        for member in members
-        if isinstance(member.source, bytes)
-    }
-    return zip_nbytes({**sizes, checkpoint_name(definition, variant): nbytes})
-
-
-def _archive_members(
-    definition: Definition, variant: str, checkpoint: Path | bytes
-) -> list[ZipMember]:
-    name = checkpoint_name(definition, variant)
-    full = next(
-        (v for v in definition.release.variants if not find_preset(v).is_reduced),
-        variant,
-    )
-    readme = archive_readme(
-        definition,
-        variant,
-        file_name=name,
-        full_precision_name=checkpoint_name(definition, full),
-    )
-    return [
-        ZipMember(name, checkpoint),
-        ZipMember(LICENCE_NAME, _licence(definition)),
-        ZipMember(ARCHIVE_README_NAME, readme.encode()),
-    ]
-
-
 def _sums_nbytes(names: Sequence[str], digits: int) -> int:
     return sum(digits + 2 + len(name.encode()) + 1 for name in names)
 
 
-def build_folder(
+def build_folder(  # noqa: PLR0913  # what a release is made of
     definition: Definition,
     located: Sequence[Located],
     target: Path,
@@ -179,6 +141,7 @@ def build_folder(
     progress: Progress,
     overwrite: bool = False,
     presentation: Presentation = PLAIN_PRESENTATION,
+    texts: LicenceTexts | None = None,
 ) -> Manifest:
     """Build a whole release folder at `target`, or leave nothing.
 
@@ -190,6 +153,7 @@ def build_folder(
         progress: Where the stages are shown.
         overwrite: Whether an older release folder may be replaced.
         presentation: What the card is made with.
+        texts: The licence texts that go along; None for the release's own, as known.
 
     Returns:
         The manifest, as written.
@@ -200,6 +164,8 @@ def build_folder(
         IntegrityError: Computed a second time, a value came out differently.
         CardError: The card cannot be rendered truthfully.
     """
+    if texts is not None:
+        located = [replace(i, licence_file=texts.file_of(i.name)) for i in located]
     with ExitStack() as stack:
         checkpoints = open_all(stack, located)
         plan = plan_build(definition, checkpoints)
@@ -208,7 +174,7 @@ def build_folder(
         staging = stack.enter_context(
             StagingFolder(target, mark=MANIFEST_NAME, overwrite=overwrite)
         )
-        files = planned_files(plan, has_pictures=presentation.has_pictures)
+        files = planned_files(plan, texts, has_pictures=presentation.has_pictures)
         require_space(target.parent, planned_nbytes(files))
         # What no page can be made of is refused now, not after hours of merging.
         render_hub_pages(
@@ -238,7 +204,12 @@ def build_folder(
             audit=audit,
         )
         manifest = _finish(
-            definition, manifest, staging.path, progress, presentation=presentation
+            definition,
+            manifest,
+            staging.path,
+            progress,
+            presentation=presentation,
+            licences=licence_files(definition, texts),
         )
         staging.publish()
     return manifest
@@ -292,14 +263,16 @@ def _finish(
     progress: Progress,
     *,
     presentation: Presentation,
+    licences: Mapping[str, bytes],
 ) -> Manifest:
     """Write everything that is not a checkpoint; the manifest last."""
     files = [
-        _write_archive(definition, variant, folder, progress)
+        _write_archive(definition, variant, folder, progress, licences=licences)
         for variant in definition.release.archives
     ]
-    write_text_file(folder / LICENCE_NAME, _licence(definition))
-    files.append(file_record(folder / LICENCE_NAME, "licence"))
+    for name, licence in licences.items():
+        write_text_file(folder / name, licence)
+        files.append(file_record(folder / name, "licence"))
     manifest = manifest.model_copy(update={"files": tuple(files)})
     pages = render_hub_pages(definition, manifest, presentation=presentation)
     for name, text in pages.items():
@@ -317,11 +290,16 @@ def _finish(
 
 
 def _write_archive(
-    definition: Definition, variant: str, folder: Path, progress: Progress
+    definition: Definition,
+    variant: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    licences: Mapping[str, bytes],
 ) -> FileRecord:
     path = folder / archive_name(definition, variant)
     checkpoint = folder / checkpoint_name(definition, variant)
-    members = _archive_members(definition, variant, checkpoint)
+    members = archive_members(definition, variant, checkpoint, licences)
     with progress.stage(f"pack {path.name}", checkpoint.stat().st_size) as advance:
         write_stored_zip(path, members)
         record = file_record(
@@ -358,5 +336,6 @@ def _ingredient_record(
         commit=item.hub_file.commit if item.hub_file else None,
         licence=item.licence,
         licence_reason=item.licence_reason,
+        licence_file=item.licence_file,
         stand_in=is_stand_in(checkpoint),
     )

@@ -29,7 +29,8 @@ class Located:
     """Where an ingredient is.
 
     `nbytes` is None where it is not known; `sha256` is what the file must have, by the
-    definition or the Hub.
+    definition or the Hub; `licence_file` is the file of the release that will hold the
+    text of its licence.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Located:
     sha256: str | None = None
     licence: str | None = None
     licence_reason: str | None = None
+    licence_file: str | None = None
     hub_file: "HubFile | None" = None
 
 

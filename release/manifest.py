@@ -15,7 +15,6 @@ from release.errors import IntegrityError, visible
 from release.formats.input import InputFile
 
 CARD_NAME: Final = "README.md"
-LICENCE_NAME: Final = "LICENSE"
 SCHEMA: Final = "krelease.manifest/1"
 CONVERSION_SCHEMA: Final = "krelease.conversion/1"
 MAX_MANIFEST_NBYTES: Final = 64 * 1024 * 1024
@@ -129,6 +128,8 @@ class IngredientRecord(_Record):
     licence: str | None = None
     licence_reason: str | None = None
     """Why the licence has no say in the release's; None where it has."""
+    licence_file: str | None = None
+    """The file of the release that holds the licence's text; None for none."""
     stand_in: bool = False
 
 

@@ -25,6 +25,10 @@ STAND_IN_TEXT: Final = "random values"
 PER_FILE_KEYS: Final = frozenset({DATA_SHA256_KEY, TENSOR_DIGESTS_KEY, TENSOR_SET_KEY})
 """What each of several files says of itself alone."""
 
+LICENCE_NAME: Final = "LICENSE"
+"""The text of a release's licence, in its folder and in its zips."""
+LICENCE_NAMES: Final = (LICENCE_NAME, "LICENSE.md", "LICENSE.txt", "LICENCE")
+"""What such a text is called by others, the most usual name first."""
 MANIFEST_NAME: Final = "manifest.json"
 """The manifest of a release, in its folder."""
 XXH128_SUMS_NAME: Final = "XXH128SUMS"

@@ -14,6 +14,7 @@ from release.formats.checkpoint import Checkpoint
 from release.formats.header import TensorEntry, TensorSpec, lay_out
 from release.formats.space import free_bytes, room_for
 from release.ingredients import Located
+from release.licences.texts import LicenceTexts
 from release.metadata import STAND_IN_KEY, STAND_IN_TEXT
 from release.numeric.dtype import Dtype
 
@@ -46,6 +47,7 @@ def preview_build(
     *,
     stand_ins: Sequence[TensorEntry] = (),
     has_pictures: bool = False,
+    texts: LicenceTexts | None = None,
 ) -> Preview:
     """Plan a build of `definition` at `target` without writing.
 
@@ -55,6 +57,7 @@ def preview_build(
         target: The release folder.
         stand_ins: Tensors of the stand-ins that will be made of those not at hand.
         has_pictures: Whether the error of every block is drawn beside the card.
+        texts: The licence texts that go along; None for the release's own, as known.
 
     Raises:
         CheckpointError: An ingredient that is at hand does not fit.
@@ -68,7 +71,7 @@ def preview_build(
         plan = plan_build(
             definition, {item.name: at_hand.get(item.name, nominal) for item in located}
         )
-        files = planned_files(plan, has_pictures=has_pictures)
+        files = planned_files(plan, texts, has_pictures=has_pictures)
     return Preview(
         target=target,
         located=tuple(located),
@@ -76,7 +79,7 @@ def preview_build(
         needed_nbytes=room_for(planned_nbytes(files)),
         free_nbytes=free_bytes(target),
         is_exact=len(at_hand) == len(located) or bool(stand_ins),
-        warnings=plan.warnings,
+        warnings=plan.warnings + (texts.warnings if texts else ()),
     )
 
 

@@ -16,6 +16,7 @@ from release.hub.plan import account_name
 from release.hub.remote import ReleaseFile
 from release.hub.staged_release import PublishResult, publish_release
 from release.ingredients import Located, check_digests
+from release.licences.texts import LicenceTexts
 from release.lint.built import check_card
 from release.manifest import Manifest
 from release.metadata import MANIFEST_NAME
@@ -32,7 +33,7 @@ class Built:
     is_new: bool
 
 
-def ensure_folder(
+def ensure_folder(  # noqa: PLR0913  # as building
     definition: Definition,
     located: Sequence[Located],
     folder: Path,
@@ -41,6 +42,7 @@ def ensure_folder(
     progress: Progress,
     overwrite: bool = False,
     presentation: Presentation = PLAIN_PRESENTATION,
+    texts: LicenceTexts | None = None,
 ) -> Built:
     """Return the release folder, built only if it is not there as it would be built.
 
@@ -58,6 +60,7 @@ def ensure_folder(
             threads=threads,
             progress=progress,
             presentation=presentation,
+            texts=texts,
         )
         if manifest is not None:
             check_card(folder, definition, manifest, progress=progress)
@@ -77,6 +80,7 @@ def ensure_folder(
         progress=progress,
         overwrite=overwrite,
         presentation=presentation,
+        texts=texts,
     )
     return Built(folder, manifest, is_new=True)
 

@@ -18,6 +18,7 @@ from release.hub.client import connect
 from release.hub.rehearsal.server import RehearsalHub
 from release.hub.staged_release import PublishResult
 from release.ingredients import locate
+from release.licences.texts import LicenceTexts
 from release.numeric.dtype import Dtype
 from release.preview import Preview, preview_build
 from release.progress import Progress
@@ -47,6 +48,7 @@ def rehearse(  # noqa: PLR0913  # as publishing
     note: Callable[[str], None],
     overwrite: bool = False,
     presentation: Presentation = PLAIN_PRESENTATION,
+    texts: LicenceTexts | None = None,
 ) -> Rehearsal:
     """Do everything that publishing does, without the Hub and without the weights.
 
@@ -59,6 +61,7 @@ def rehearse(  # noqa: PLR0913  # as publishing
         note: Told each step, one line.
         overwrite: Whether an older release folder may be replaced.
         presentation: What the card is made with.
+        texts: The licence texts that go along; None for the release's own, as known.
 
     Raises:
         ReleaseError: As publishing does.
@@ -74,6 +77,7 @@ def rehearse(  # noqa: PLR0913  # as publishing
             progress=progress,
             overwrite=overwrite,
             presentation=presentation,
+            texts=texts,
         )
         repo_id = definition.release.repo
         with connect(hub.endpoint, hub.token, lfs_only=True) as connection:
@@ -99,6 +103,7 @@ def preview_rehearsal(
     root: Path,
     *,
     has_pictures: bool = False,
+    texts: LicenceTexts | None = None,
 ) -> Preview:
     """Plan a rehearsal below `root` without writing; stand-ins need not exist yet."""
     located = locate(definition, given, base=root, connection=None)
@@ -116,6 +121,7 @@ def preview_rehearsal(
         root / "release",
         stand_ins=layout,
         has_pictures=has_pictures,
+        texts=texts,
     )
     release_nbytes = planned_nbytes(preview.files)
     made_nbytes = nbytes * sum(item.path is None for item in located)

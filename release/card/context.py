@@ -139,7 +139,7 @@ def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
             {"topic": note.topic, "text": note.text}
             for note in licence_notes(licence.name)
         ],
-        "inherited": _inherited(definition),
+        "inherited": _inherited(definition, manifest),
         "notices": list(licence.notices),
         "merged": [
             source.title
@@ -157,15 +157,27 @@ def _licence(definition: Definition, manifest: Manifest) -> dict[str, Plain]:
     }
 
 
-def _inherited(definition: Definition) -> list[Plain]:
-    """Return the other licences of what went in: name, link, and whose they are."""
+def _inherited(definition: Definition, manifest: Manifest) -> list[Plain]:
+    """Return the other licences of what went in: name, link, whose, and their texts."""
     chosen = canonical_licence(definition.licence.name)
+    texts = {record.name: record.licence_file for record in manifest.ingredients}
     titles: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for part in licence_parts(definition):
-        if part.licence is not None and part.licence.name != chosen:
-            titles.setdefault(part.licence.name, []).append(part.title)
+        if part.licence is None or part.licence.name == chosen:
+            continue
+        titles.setdefault(part.licence.name, []).append(part.title)
+        file = texts.get(part.name)
+        held = files.setdefault(part.licence.name, [])
+        if file is not None and file not in held:
+            held.append(file)
     return [
-        {"name": name, "link": licences()[name].link, "titles": held}
+        {
+            "name": name,
+            "link": licences()[name].link,
+            "titles": held,
+            "files": files[name],
+        }
         for name, held in titles.items()
     ]
 

@@ -16,8 +16,9 @@ import yaml
 from release.card.usage import middle_cfg
 from release.definition import Definition, Usage
 from release.errors import CardError, visible
-from release.licences.known import canonical_licence
-from release.manifest import LICENCE_NAME, Manifest
+from release.licences.known import canonical_licence, find_licence
+from release.manifest import Manifest
+from release.metadata import LICENCE_NAME
 
 Field: TypeAlias = "str | int | float | list[Field] | dict[str, Field]"
 
@@ -31,9 +32,7 @@ _ONE_LINE: Final = 10**6
 def front_matter(definition: Definition, manifest: Manifest) -> dict[str, Field]:
     """Return the fields in the order they are written."""
     fields: dict[str, Field] = {
-        "license": "other",
-        "license_name": canonical_licence(definition.licence.name),
-        "license_link": LICENCE_NAME,
+        **_licence(definition.licence.name),
         "language": list(definition.card.language),
         "library_name": "diffusion-single-file",
         "pipeline_tag": "text-to-image",
@@ -47,6 +46,18 @@ def front_matter(definition: Definition, manifest: Manifest) -> dict[str, Field]
     fields["tags"] = list(_tags(definition))
     fields["widget"] = [_example(definition.usage)]
     return fields
+
+
+def _licence(name: str) -> dict[str, Field]:
+    """Return the fields of a licence: the Hub's id, or a name and the file here."""
+    licence = find_licence(name)
+    if licence is not None and licence.hub_id:
+        return {"license": licence.hub_id}
+    return {
+        "license": "other",
+        "license_name": canonical_licence(name),
+        "license_link": LICENCE_NAME,
+    }
 
 
 def dump(fields: Mapping[str, Field]) -> str:

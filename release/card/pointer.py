@@ -4,6 +4,7 @@ A zip travels alone. Whoever opens it must learn which file is inside, where the
 full-precision weights are, under which licence it comes, and how to check it.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from release.card.environment import render_template
@@ -22,6 +23,7 @@ def archive_readme(
     *,
     file_name: str,
     full_precision_name: str,
+    inherited: Sequence[str] = (),
 ) -> str:
     """Return README.txt of one archive, ending in a newline.
 
@@ -33,6 +35,7 @@ def archive_readme(
         file_name: The checkpoint in the archive.
         full_precision_name: The release's checkpoint with the most precision; may be
             the same file.
+        inherited: Names of the ingredients' licence texts in the archive.
 
     Raises:
         UsageError: `variant` is no preset.
@@ -54,5 +57,6 @@ def archive_readme(
             "full_precision": full_precision_name,
             "licence": canonical_licence(definition.licence.name),
             "licence_link": definition.licence.link,
+            "inherited": list(inherited),
         },
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from release.console import Console
     from release.definition import Definition
     from release.ingredients import Located
+    from release.licences.texts import LicenceTexts
 
 _REFUSED: Final = "pass --force to replace it, or --out for another place"
 
@@ -58,7 +59,7 @@ def build(
     Example: krelease build gamma-rev2 -i beta7=beta7.safetensors -i base8=base8.safetensors
     """  # noqa: E501  # a command that can be copied stays on one line
     with session(as_json=json, quiet=quiet) as console:
-        from release.acquire import locate_with_hub
+        from release.acquire import gather_texts, locate_with_hub
         from release.card.presentation import presentation_of
         from release.threads import choose_threads
 
@@ -72,9 +73,16 @@ def build(
         located = locate_with_hub(
             wanted, given, base=base, note=console.note, is_plan=dry_run
         )
+        texts = gather_texts(wanted, located, base=base)
         if dry_run:
             _preview(
-                console, wanted, located, target, force=force, has_pictures=pictures
+                console,
+                wanted,
+                located,
+                target,
+                texts=texts,
+                force=force,
+                has_pictures=pictures,
             )
         else:
             _build(
@@ -83,6 +91,7 @@ def build(
                 located,
                 target,
                 presentation=shown,
+                texts=texts,
                 threads=n_threads,
                 force=force,
             )
@@ -94,6 +103,7 @@ def _preview(
     located: Sequence["Located"],
     target: Path,
     *,
+    texts: "LicenceTexts",
     force: bool,
     has_pictures: bool,
 ) -> None:
@@ -101,7 +111,9 @@ def _preview(
     from release.ingredients import require_all
     from release.preview import preview_build
 
-    preview = preview_build(wanted, located, target, has_pictures=has_pictures)
+    preview = preview_build(
+        wanted, located, target, has_pictures=has_pictures, texts=texts
+    )
     console.result(
         "krelease.build-plan/1",
         {"release": wanted.release.name, **preview_document(preview)},
@@ -118,6 +130,7 @@ def _build(
     target: Path,
     *,
     presentation: "Presentation",
+    texts: "LicenceTexts",
     threads: int,
     force: bool,
 ) -> None:
@@ -125,6 +138,8 @@ def _build(
     from release.ingredients import check_digests, require_all
 
     require_all(located)
+    for warning in texts.warnings:
+        console.warn(warning)
     from release.folder import build_folder  # torch: seconds, so refusals come first
 
     at_hand = acquire(located, note=console.note)
@@ -137,6 +152,7 @@ def _build(
         progress=console,
         overwrite=force,
         presentation=presentation,
+        texts=texts,
     )
     console.result(
         "krelease.build/1",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from release.console import Console
+    from release.hub.client import HubConnection
     from release.lint.rule import Rule
     from release.lint.run import Finding
     from release.lint.subject import Subject
@@ -39,6 +40,14 @@ def lint(
     fix: Annotated[
         bool,
         typer.Option("--fix", help="Put right in the card what can be put right."),
+    ] = False,
+    ask_hub: Annotated[
+        bool,
+        typer.Option(
+            "--ask-hub",
+            help="Send a card from here to the Hub for its opinion on the fields, and"
+            " look up the ids they name. Always so for OWNER/REPO.",
+        ),
     ] = False,
     rules: Annotated[
         bool, typer.Option("--rules", help="List the rules and end.")
@@ -73,8 +82,11 @@ def lint(
             from release.lint.folder import card_path
 
             path = card_path(Path(target or ""))
-            left = run(fix_card(path, subject, chosen), chosen)
+            subject = fix_card(path, subject, chosen)
+            left = run(subject, chosen)
         n_fixed = len(findings) - len(left)
+        if ask_hub and _is_here(target or ""):
+            left = run(_ask_hub(subject, console), chosen)
         console.result(
             "krelease.lint/1",
             _document(target, left, n_fixed),
@@ -128,7 +140,7 @@ def _read(
             hint="name a folder, a card, or OWNER/REPO",
         )
     path = Path(target)
-    if path.exists() or not _may_be_repo(target):
+    if _is_here(target):
         from release.lint.folder import read_subject
 
         return read_subject(path, threads=threads, progress=console)
@@ -143,7 +155,30 @@ def _read(
 
     console.note(f"look at {visible(target)} on the Hub")
     with connect() as connection:
-        return read_repo(connection, target)
+        return _with_hub(read_repo(connection, target), connection, console)
+
+
+def _ask_hub(subject: "Subject", console: "Console") -> "Subject":
+    """Return the subject with what the Hub says; unchanged where none can be asked."""
+    from release.errors import HubError
+    from release.hub.client import connect
+
+    console.note("ask the Hub for its opinion")
+    try:
+        with connect() as connection:
+            return _with_hub(subject, connection, console)
+    except HubError as error:
+        console.note(f"no opinion of the Hub: {error}")
+        return subject
+
+
+def _with_hub(
+    subject: "Subject", connection: "HubConnection", console: "Console"
+) -> "Subject":
+    from release.lint.hub import with_known_ids, with_opinion
+
+    found = with_opinion(subject, connection, note=console.note)
+    return with_known_ids(found, connection, note=console.note)
 
 
 def _refuse(target: str | None, errors: "Sequence[Finding]") -> None:
@@ -163,8 +198,10 @@ def _refuse(target: str | None, errors: "Sequence[Finding]") -> None:
         )
 
 
-def _may_be_repo(target: str) -> bool:
-    return target.count("/") == 1 and not target.startswith(("/", "."))
+def _is_here(target: str) -> bool:
+    """Whether a target is a path: something is there, or no repository is named so."""
+    may_be_repo = target.count("/") == 1 and not target.startswith(("/", "."))
+    return Path(target).exists() or not may_be_repo
 
 
 def _document(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from release.console import Console
     from release.definition import Definition
     from release.hub.staged_release import PublishResult
+    from release.licences.texts import LicenceTexts
     from release.preview import Preview
     from release.publish import Built
 
@@ -145,11 +146,20 @@ def _rehearsal_plan(job: _Job) -> "Preview":
         job.given,
         job.target,
         has_pictures=job.presentation.has_pictures,
+        texts=_rehearsal_texts(job),
     )
 
 
+def _rehearsal_texts(job: _Job) -> "LicenceTexts":
+    """Return the texts that are here; a stand-in misses none."""
+    from release.acquire import gather_texts
+
+    texts = gather_texts(job.definition, (), base=job.base)
+    return replace(texts, warnings=())
+
+
 def _plan(job: _Job, note: Callable[[str], None]) -> "Preview":
-    from release.acquire import locate_with_hub
+    from release.acquire import gather_texts, locate_with_hub
     from release.hub.client import connect
     from release.hub.plan import preview_release
     from release.preview import preview_build
@@ -157,11 +167,13 @@ def _plan(job: _Job, note: Callable[[str], None]) -> "Preview":
     located = locate_with_hub(
         job.definition, job.given, base=job.base, note=note, is_plan=True
     )
+    texts = gather_texts(job.definition, located, base=job.base)
     preview = preview_build(
         job.definition,
         located,
         job.target,
         has_pictures=job.presentation.has_pictures,
+        texts=texts,
     )
     identity = job.definition.release
     sizes = {file.name: file.nbytes for file in preview.files}
@@ -182,6 +194,7 @@ def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
         note=console.note,
         overwrite=job.force,
         presentation=job.presentation,
+        texts=_rehearsal_texts(job),
     )
     git = done.git_directory
     document = _document(done.built, done.published)
@@ -196,12 +209,15 @@ def _rehearse(console: "Console", job: _Job, *, threads: int) -> None:
 
 
 def _publish(console: "Console", job: _Job, *, threads: int) -> None:
-    from release.acquire import acquire, locate_with_hub
+    from release.acquire import acquire, gather_texts, locate_with_hub
     from release.hub.client import connect
     from release.ingredients import require_real
 
     wanted = job.definition
     located = locate_with_hub(wanted, job.given, base=job.base, note=console.note)
+    texts = gather_texts(wanted, located, base=job.base)
+    for warning in texts.warnings:
+        console.warn(warning)
     from release.publish import ensure_folder, push, require_access  # torch: late
 
     with connect() as connection:
@@ -218,6 +234,7 @@ def _publish(console: "Console", job: _Job, *, threads: int) -> None:
         progress=console,
         overwrite=job.force,
         presentation=job.presentation,
+        texts=texts,
     )
     with connect() as connection:
         published = push(

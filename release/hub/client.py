@@ -9,7 +9,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -134,6 +135,17 @@ class HubConnection:
         address = f"{self.endpoint}{path}"
         response = get_session().post(address, json=body, headers=self.headers())
         hf_raise_for_status(response)
+
+    def ask(self, path: str, body: Mapping[str, str]) -> Any:  # JSON is any
+        """Send JSON as `post` does, and return the JSON of the answer.
+
+        What the Hub answers with 400 is returned too: it says what is wrong.
+        """
+        address = f"{self.endpoint}{path}"
+        response = get_session().post(address, json=body, headers=self.headers())
+        if response.status_code != HTTPStatus.BAD_REQUEST:
+            hf_raise_for_status(response)
+        return response.json()
 
     @contextmanager
     def stream(self, address: str, *, start: int) -> Iterator[httpx2.Response]:

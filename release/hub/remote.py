@@ -106,6 +106,29 @@ def resolve_commit(connection: HubConnection, repo_id: str, revision: str) -> st
     return commit_id(info.sha)
 
 
+def has_repo(
+    connection: HubConnection, repo_id: str, *, is_dataset: bool = False
+) -> bool:
+    """Return whether a Hub has a repository that this account may know of.
+
+    Raises:
+        HubError: Anything but a missing repository; not for a gated one.
+    """
+    kind = "dataset" if is_dataset else "model"
+    try:
+        connection.once(
+            f"{repo_id}: look it up",
+            lambda: connection.api.repo_info(
+                repo_id, repo_type=kind, timeout=connection.timeout_seconds
+            ),
+        )
+    except HubError as error:
+        if error.code not in {"hub-not-found", "hub-gated"}:
+            raise
+        return error.code == "hub-gated"
+    return True
+
+
 def read_tree(
     connection: HubConnection, repo_id: str, revision: str, *, recursive: bool = True
 ) -> dict[str, RemoteFile]:

@@ -44,8 +44,7 @@ class Licence:
         outputs: Canonical names that something made of the model may have.
         doubtful_outputs: The same where the reading is uncertain.
         asks: Its duties, one line each.
-        notes: What a reader of a card should know; empty for licences that releases
-            are not published under.
+        notes: What a reader of a card should know; where it is empty, `asks` is all.
         text: File name of its text in this package; "" if it is not shipped.
     """
 
@@ -114,13 +113,16 @@ def licence_text(name: str) -> bytes:
 def licence_notes(name: str) -> tuple[LicenceNote, ...]:
     """Return what a reader of the card should know about a licence.
 
+    For a licence without notes of its own these are its duties.
+
     Raises:
-        CardError: krelease has no notes under this name.
+        CardError: The licence is not known.
     """
     licence = find_licence(name)
-    if licence is None or not licence.notes:
+    if licence is None:
         raise _no_text(name)
-    return licence.notes
+    duties = tuple(LicenceNote("It asks", f"{duty}.") for duty in licence.asks)
+    return licence.notes or duties
 
 
 def licence_remark(declared: str) -> str:
@@ -151,6 +153,11 @@ def licence_of_text(text: bytes) -> str:
     Line ends, blanks at the ends of lines and blank lines at the end do not count.
     """
     return _texts().get(_normalised(text), "")
+
+
+def is_same_text(one: bytes, other: bytes) -> bool:
+    """Return whether two texts are the same, as `licence_of_text` compares them."""
+    return _normalised(one) == _normalised(other)
 
 
 def _normalised(text: bytes) -> str:
@@ -185,5 +192,6 @@ def _no_text(name: str) -> CardError:
     return CardError(
         f"licence {visible(name)}: no text is known under this name",
         code="licence-unknown",
-        hint=f"{advice}known: {', '.join(sorted(shipped))}",
+        hint=f"{advice}known: {', '.join(sorted(shipped))}; of others give the text: "
+        'licence.file = "PATH"',
     )

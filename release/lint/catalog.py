@@ -17,6 +17,8 @@ from release.lint.rules import (
 RULES: Final = (
     Rule("KR001", "readable", ERROR, "the card can be read", text.readable),
     Rule("KR002", "hidden-characters", ERROR, "no hidden characters", text.hidden),
+    Rule("KR003", "hub-says", WARNING, "the Hub accepts the fields, where it is asked",
+         repository.hub_says),
     Rule("KR101", "licence-missing", ERROR, "license is stated", licence.missing,
          fixes=True),
     Rule("KR102", "licence-unnamed", ERROR, "other has a name and a link",
@@ -61,7 +63,7 @@ RULES: Final = (
          fields.pipeline_tag, fixes=True),
     Rule("KR305", "widget-output", ERROR, "pictures in the card are there",
          repository.widget_output),
-    Rule("KR306", "hub-id", ERROR, "ids are OWNER/NAME", fields.ids),
+    Rule("KR306", "hub-id", ERROR, "ids are OWNER/NAME and lead somewhere", fields.ids),
     Rule("KR307", "new-version", WARNING, "a successor is named for the Hub",
          fields.new_version),
     Rule("KR308", "duplicate-key", ERROR, "no key twice", fields.duplicate_key),

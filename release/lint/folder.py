@@ -24,13 +24,12 @@ from release.formats.unzip.source import Source
 from release.lint.card import CARD_NBYTES_MAX, Card, parse_card
 from release.lint.rules.digests import HASH_KEY, digest_claims
 from release.lint.subject import (
-    LICENCE_NAMES,
     FileFacts,
     Subject,
     weights_of,
 )
 from release.manifest import CARD_NAME, Manifest, read_manifest
-from release.metadata import MANIFEST_NAME
+from release.metadata import LICENCE_NAMES, MANIFEST_NAME
 from release.numeric.digest import Sha256
 from release.progress import Advance, Progress
 

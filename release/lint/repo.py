@@ -25,7 +25,6 @@ from release.licences.combine import Part
 from release.licences.known import find_licence
 from release.lint.card import CARD_NBYTES_MAX, Card, parse_card
 from release.lint.subject import (
-    LICENCE_NAMES,
     FileFacts,
     Subject,
     stated_licence,
@@ -37,7 +36,7 @@ from release.manifest import (
     Manifest,
     parse_manifest,
 )
-from release.metadata import MANIFEST_NAME
+from release.metadata import LICENCE_NAMES, MANIFEST_NAME
 
 REPO: Final = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})(?:@(?P<revision>\S+))?",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from release.architecture.contents import Part, part_of
 from release.architecture.sdxl import detect
@@ -12,10 +12,12 @@ from release.formats.tensor import TensorEntry
 from release.licences.combine import Part as LicencePart
 from release.licences.known import canonical_licence
 from release.lint.card import Card
-from release.manifest import CARD_NAME, LICENCE_NAME, Manifest
+from release.manifest import CARD_NAME, Manifest
+
+if TYPE_CHECKING:
+    from release.hub.opinion import HubRemark
 
 WEIGHT_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
-LICENCE_NAMES: Final = (LICENCE_NAME, "LICENSE.md", "LICENSE.txt", "LICENCE")
 _MARKERS: Final = ("v_pred", "ztsnr")
 
 
@@ -71,6 +73,8 @@ class Subject:
         manifest: Of the release folder, if it is one.
         definition: Of the release, where it is being built.
         bases: Its base models on the Hub whose cards state a known licence.
+        remarks: What the Hub says about the front matter, where it was asked.
+        absent_ids: Field and id of what the card names and the Hub does not have.
     """
 
     card: Card
@@ -80,6 +84,8 @@ class Subject:
     manifest: Manifest | None = None
     definition: Definition | None = None
     bases: tuple[LicencePart, ...] = ()
+    remarks: "tuple[HubRemark, ...]" = ()
+    absent_ids: frozenset[tuple[str, str]] = frozenset()
 
     @cached_property
     def weights(self) -> dict[str, FileFacts]:

@@ -234,10 +234,10 @@ def test_ingredient_that_the_definition_lacks_is_named(
     assert refused.value.code == "card-mismatch"
 
 
-def test_licence_without_a_known_text_gives_no_card(
+def test_licence_that_is_not_known_gives_no_card(
     gamma: dict[str, Any], manifest: Manifest
 ) -> None:
-    gamma["licence"]["name"] = "faipl-1.0"
+    gamma["licence"]["name"] = "my-own"
 
     with pytest.raises(CardError) as refused:
         render_card(Definition.model_validate(gamma), manifest)

@@ -65,7 +65,10 @@ def test_mistyped_licence_is_refused_with_the_nearest_name(lookup: object) -> No
 
     assert refused.value.code == "licence-unknown"
     assert "faipl-1.0sd" in str(refused.value)
-    assert refused.value.hint == "did you mean faipl-1.0-sd? known: faipl-1.0-sd"
+    assert refused.value.hint.startswith(
+        "did you mean faipl-1.0-sd? known: faipl-1.0-sd"
+    )
+    assert refused.value.hint.endswith('give the text: licence.file = "PATH"')
 
 
 def test_unlike_licence_is_refused_with_the_list_of_known_ones() -> None:
@@ -73,7 +76,7 @@ def test_unlike_licence_is_refused_with_the_list_of_known_ones() -> None:
         licence_text("proprietary\nx")
 
     assert "\n" not in str(refused.value)
-    assert refused.value.hint == "known: faipl-1.0-sd"
+    assert refused.value.hint.startswith("known: faipl-1.0-sd; ")
 
 
 def test_licence_without_prohibited_uses_is_never_taken_for_the_sd_one() -> None:
@@ -101,6 +104,13 @@ def test_notes_on_faipl_say_what_its_reader_must_know(fact: str) -> None:
     notes = licence_notes("faipl-1.0-sd")
 
     assert sum(fact in note.text for note in notes) == 1
+
+
+def test_licence_without_notes_shows_its_duties() -> None:
+    notes = licence_notes("CreativeML Open RAIL++-M")
+
+    assert {note.topic for note in notes} == {"It asks"}
+    assert any("a copy of this licence goes with every copy" in n.text for n in notes)
 
 
 @pytest.mark.parametrize(

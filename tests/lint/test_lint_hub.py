@@ -220,15 +220,21 @@ def test_licence_of_the_base_model_has_a_say(connection, put, base, licence, exp
     assert rules(connection) == expected
 
 
-def test_command_lints_a_repository(krelease, hub, put, tmp_path, monkeypatch):
-    put(CARD.replace("| fp16 |", "| fp8 |"))
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def to_hub(hub, monkeypatch):
+    """Let the command line speak to the Hub on loopback."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
     template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template
     )
     monkeypatch.setenv("HF_TOKEN", hub.token)
+    yield hub
+    hub.faults.clear()
+
+
+def test_command_lints_a_repository(krelease, put, to_hub):
+    put(CARD.replace("| fp16 |", "| fp8 |"))
 
     code, out, err = krelease("lint", REPO, "--json")
 
@@ -237,6 +243,167 @@ def test_command_lints_a_repository(krelease, hub, put, tmp_path, monkeypatch):
     assert [each["rule"] for each in document["findings"]] == ["KR203"]
     assert document["target"] == REPO
     assert "look at maker/one on the Hub" in err
+
+
+VALIDATE = "POST /api/validate-yaml"
+
+
+def says(hub, *, errors=(), warnings=()):
+    answer = {
+        "errors": [{"message": text} for text in errors],
+        "warnings": [{"message": text} for text in warnings],
+    }
+    hub.faults.rewrite(VALIDATE, lambda _: answer)
+
+
+def linted(krelease, *args):
+    code, out, err = krelease("lint", *args, "--json")
+    found = json.loads(out)["findings"]
+    return code, [(f["rule"], f["severity"], f["text"]) for f in found], err
+
+
+def test_opinion_of_the_hub_is_beside_our_findings(krelease, put, to_hub):
+    put(CARD.replace("| fp16 |", "| fp8 |"))
+    says(to_hub, errors=['"license" must be one of [...]'], warnings=["no metadata"])
+
+    code, found, _ = linted(krelease, REPO)
+
+    assert code == 7
+    assert [rule for rule, _, _ in found] == ["KR003", "KR003", "KR203"]
+    assert (
+        "KR003",
+        "error",
+        'Hub says: "license" must be one of [...]',
+    ) in found
+    assert ("KR003", "warning", "Hub says: no metadata") in found
+
+
+def test_opinion_can_be_ignored(krelease, put, to_hub):
+    put(CARD)
+    says(to_hub, errors=["no"])
+
+    assert linted(krelease, REPO, "--ignore", "KR003")[:2] == (0, [])
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_hub_without_an_opinion_is_a_note(krelease, put, to_hub, status):
+    put(CARD)
+    to_hub.faults.answer_status(VALIDATE, status)
+
+    code, found, err = linted(krelease, REPO)
+
+    assert (code, found) == (0, [])
+    assert "no opinion of the Hub: ask for an opinion on the card: " in err
+
+
+@pytest.mark.parametrize(
+    "answer", [[], {}, {"errors": 3}, {"errors": [1, {"message": 2}]}]
+)
+def test_opinion_of_another_form_says_nothing(krelease, put, to_hub, answer):
+    put(CARD)
+    to_hub.faults.rewrite(VALIDATE, lambda _: answer)
+
+    assert linted(krelease, REPO)[:2] == (0, [])
+
+
+def test_opinion_shows_no_escapes_and_no_more_than_twenty(krelease, put, to_hub):
+    put(CARD)
+    says(
+        to_hub, warnings=["\x1b[2Jred\n" + "x" * 9000] * 3 + [f"{n}" for n in range(90)]
+    )
+
+    code, found, _ = linted(krelease, REPO)
+
+    assert code == 0
+    assert len(found) == 18  # three of the twenty are the same
+    assert all("\x1b" not in text and len(text) < 600 for _, _, text in found)
+
+
+BROKEN = "---\n- license\n---\n# One\n"
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch):
+    """A card here."""
+    path = tmp_path / "card" / "README.md"
+    path.parent.mkdir()
+    path.write_text(CARD)
+    return path
+
+
+def test_card_here_is_sent_only_when_asked_for(krelease, card, to_hub):
+    since = len(to_hub.requests)
+
+    linted(krelease, card)
+    assert len(to_hub.requests) == since
+
+    linted(krelease, card, "--ask-hub")
+    assert "/api/validate-yaml" in [seen.path for seen in to_hub.requests[since:]]
+
+
+def test_embedded_hub_refuses_what_is_no_mapping_and_that_is_shown(
+    krelease, card, to_hub
+):
+    card.write_text(BROKEN)
+
+    code, found, _ = linted(krelease, card, "--ask-hub")
+
+    assert code == 7
+    assert [rule for rule, _, _ in found] == ["KR001", "KR003"]
+    assert found[1][2] == "Hub says: The metadata must be a mapping"
+
+
+def test_hub_that_is_not_there_is_a_note_and_our_rules_hold(
+    krelease, card, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    card.write_text(CARD.replace("license_link: LICENSE\n", ""))
+
+    code, found, err = linted(krelease, card, "--ask-hub", "--select", "KR10")
+
+    assert code == 7
+    assert "KR102" in [rule for rule, _, _ in found]
+    assert "no opinion of the Hub" in err
+
+
+def test_hub_is_asked_about_the_card_that_was_put_right(krelease, card, to_hub):
+    card.write_text(CARD.replace("faipl-1.0-sd", "fair-ai-public-license-1.0-sd"))
+    says(to_hub, warnings=["still"])
+    select = ("--select", "KR103", "--select", "KR003")
+
+    code, out, _ = krelease("lint", card, "--fix", "--ask-hub", "--json", *select)
+
+    document = json.loads(out)
+    assert code == 0
+    assert [each["rule"] for each in document["findings"]] == ["KR003"]
+    assert document["n_fixed"] == 1
+
+
+def test_ids_that_lead_nowhere_are_warned_about(krelease, put, base, to_hub):
+    base("openrail++")
+    fields = (
+        "base_model: [maker/base, maker/gone]\nbase_model_relation: merge\n"
+        "datasets: [maker/pictures]\n"
+    )
+    put(CARD.replace("pipeline_tag", f"{fields}pipeline_tag"))
+
+    code, found, _ = linted(krelease, REPO)
+
+    assert code == 0
+    assert sorted(found) == [
+        ("KR306", "warning", "base_model: maker/gone is not on the Hub, or private"),
+        ("KR306", "warning", "datasets: maker/pictures is not on the Hub, or private"),
+    ]
+
+
+def test_ids_that_cannot_be_looked_up_are_a_note(krelease, put, to_hub):
+    put(CARD.replace("pipeline_tag", "datasets: [maker/pictures]\npipeline_tag"))
+    to_hub.faults.answer_status("GET /api/datasets/maker/pictures", 503)
+
+    code, found, err = linted(krelease, REPO)
+
+    assert (code, found) == (0, [])
+    assert "datasets: whether maker/pictures is there is not known" in err
 
 
 def test_folder_here_goes_before_a_repository(krelease, tmp_path, monkeypatch):

@@ -137,23 +137,43 @@ def pipeline_tag(subject: Subject) -> Iterator[Problem]:
 
 
 def ids(subject: Subject) -> Iterator[Problem]:
-    """KR306: models and data sets are named by their ids on the Hub."""
+    """KR306: models and data sets are named by their ids, and the Hub has them.
+
+    What it does not show may be private, so that is a warning.
+    """
     front = subject.card.front
+    for key, at, text in _named(subject):
+        line = front.line_of(key, at)
+        if not _is_id(key, text):
+            said = f"{key}: {visible(text)} is no id, expected OWNER/NAME"
+            severity = WARNING if key == "datasets" else None
+            yield Problem(line, said, severity=severity)
+        elif (key, text) in subject.absent_ids:
+            said = f"{key}: {visible(text)} is not on the Hub, or private"
+            yield Problem(line, said, severity=WARNING)
+
+
+def named_ids(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Yield field and id of the models and data sets that a card names by ids."""
+    for key, _, text in _named(subject):
+        if _is_id(key, text):
+            yield key, text
+
+
+def _named(subject: Subject) -> Iterator[tuple[str, int, str]]:
+    """Yield field, place in it and text of what should be ids."""
     for key in ("base_model", "new_version", "datasets"):
         value = subject.card.fields.get(key)
         values = value if isinstance(value, list) else [value]
         for at, each in enumerate(values):
-            if each is None:
-                continue
-            text = str(each)
-            is_id = _HUB_ID.fullmatch(text) or (
-                key != "new_version" and _ONE_NAME.fullmatch(text)
-            )
-            if not is_id:
-                line = front.line_of(key, at)
-                said = f"{key}: {visible(text)} is no id, expected OWNER/NAME"
-                severity = WARNING if key == "datasets" else None
-                yield Problem(line, said, severity=severity)
+            if each is not None:
+                yield key, at, str(each)
+
+
+def _is_id(key: str, text: str) -> bool:
+    if _HUB_ID.fullmatch(text):
+        return True
+    return key != "new_version" and _ONE_NAME.fullmatch(text) is not None
 
 
 def new_version(subject: Subject) -> Iterator[Problem]:

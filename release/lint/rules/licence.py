@@ -16,8 +16,8 @@ from release.licences.known import (
 )
 from release.licences.release import base_part, licence_parts
 from release.lint.rule import ERROR, Edit, Problem
-from release.lint.subject import LICENCE_NAMES, FileFacts, Subject
-from release.manifest import LICENCE_NAME
+from release.lint.subject import FileFacts, Subject
+from release.metadata import LICENCE_NAME, LICENCE_NAMES
 
 _OTHER: Final = "other"
 _NONE_SAID: Final = frozenset({"unknown", ""})

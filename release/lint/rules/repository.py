@@ -1,4 +1,4 @@
-"""Rules on how the card fits what lies beside it: KR206, KR207, KR210, KR305."""
+"""Rules on how the card fits what is around it: KR003, KR206, KR207, KR210, KR305."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from release.catalog.texts import catalog_names
 from release.definition import KnownBadFile
 from release.errors import visible
 from release.lint.card import links
-from release.lint.rule import Edit, Problem
+from release.lint.rule import ERROR, Edit, Problem
 from release.lint.subject import FileFacts, Subject
 
 _SINGLE_FILE: Final = "diffusion-single-file"
@@ -95,6 +95,13 @@ def _catalog_bad() -> tuple[KnownBadFile, ...]:
     nowhere = Path("/nonexistent")
     found = [find_definition(name, nowhere)[0] for name in catalog_names()]
     return tuple(bad for definition in found for bad in definition.known_bad)
+
+
+def hub_says(subject: Subject) -> Iterator[Problem]:
+    """KR003: the Hub's own check of the front matter, which is beside ours."""
+    for remark in subject.remarks:
+        severity = ERROR if remark.is_error else None
+        yield Problem(1, f"Hub says: {visible(remark.text)}", severity=severity)
 
 
 def widget_output(subject: Subject) -> Iterator[Problem]:

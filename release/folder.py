@@ -46,6 +46,8 @@ from release.records import (
     file_record,
     planned_record,
     recipe_record,
+    sums_nbytes,
+    sums_texts,
 )
 from release.variants.preset import find_preset
 
@@ -114,8 +116,8 @@ def planned_files(
         PlannedFile(CARD_NAME, "card", None),
         PlannedFile(LINEAGE_NAME, "picture", len(render_lineage(definition).encode())),
         *(PlannedFile(name, "picture", None) for name in drawn),
-        PlannedFile(XXH128_SUMS_NAME, "sums", _sums_nbytes(summed, 32)),
-        PlannedFile(SHA256_SUMS_NAME, "sums", _sums_nbytes(summed, 64)),
+        PlannedFile(XXH128_SUMS_NAME, "sums", sums_nbytes(summed, 32)),
+        PlannedFile(SHA256_SUMS_NAME, "sums", sums_nbytes(summed, 64)),
         PlannedFile(MANIFEST_NAME, "manifest", None),
     )
 
@@ -164,10 +166,6 @@ def _archive_members(
         ZipMember(LICENCE_NAME, _licence(definition)),
         ZipMember(ARCHIVE_README_NAME, readme.encode()),
     ]
-
-
-def _sums_nbytes(names: Sequence[str], digits: int) -> int:
-    return sum(digits + 2 + len(name.encode()) + 1 for name in names)
 
 
 def build_folder(
@@ -306,11 +304,9 @@ def _finish(
         write_text_file(folder / name, text)
         files.append(file_record(folder / name, _PAGE_ROLES[name]))
     check_card(folder, definition, manifest, progress=progress)
-    _write_sums(folder, [*manifest.checkpoints, *files])
-    files += [
-        file_record(folder / name, "sums")
-        for name in (XXH128_SUMS_NAME, SHA256_SUMS_NAME)
-    ]
+    for name, text in sums_texts([*manifest.checkpoints, *files]).items():
+        write_text_file(folder / name, text)
+        files.append(file_record(folder / name, "sums"))
     manifest = manifest.model_copy(update={"files": tuple(files)})
     write_text_file(folder / MANIFEST_NAME, manifest.to_json())
     return manifest
@@ -329,19 +325,6 @@ def _write_archive(
         )
         advance(checkpoint.stat().st_size)
     return record
-
-
-def _write_sums(folder: Path, records: Sequence[CheckpointRecord | FileRecord]) -> None:
-    """Write the two lists that `xxh128sum -c` and `sha256sum -c` read."""
-    ordered = sorted(records, key=lambda record: record.name)
-    write_text_file(
-        folder / XXH128_SUMS_NAME,
-        "".join(f"{record.xxh3_128}  {record.name}\n" for record in ordered),
-    )
-    write_text_file(
-        folder / SHA256_SUMS_NAME,
-        "".join(f"{record.sha256}  {record.name}\n" for record in ordered),
-    )
 
 
 def _ingredient_record(

@@ -49,6 +49,8 @@ from release.records import (
     file_record,
     planned_record,
     recipe_record,
+    sums_nbytes,
+    sums_texts,
 )
 
 _SMALL_FILES_NBYTES: Final = 8 * 1024 * 1024
@@ -117,8 +119,8 @@ def planned_files(
         PlannedFile(CARD_NAME, "card", None),
         PlannedFile(LINEAGE_NAME, "picture", len(render_lineage(definition).encode())),
         *(PlannedFile(name, "picture", None) for name in drawn),
-        PlannedFile(XXH128_SUMS_NAME, "sums", _sums_nbytes(summed, 32)),
-        PlannedFile(SHA256_SUMS_NAME, "sums", _sums_nbytes(summed, 64)),
+        PlannedFile(XXH128_SUMS_NAME, "sums", sums_nbytes(summed, 32)),
+        PlannedFile(SHA256_SUMS_NAME, "sums", sums_nbytes(summed, 64)),
         PlannedFile(MANIFEST_NAME, "manifest", None),
     )
 
@@ -126,10 +128,6 @@ def planned_files(
 def planned_nbytes(files: Sequence[PlannedFile]) -> int:
     """Return the room that the files need on the disk."""
     return _SMALL_FILES_NBYTES + sum(file.nbytes or 0 for file in files)
-
-
-def _sums_nbytes(names: Sequence[str], digits: int) -> int:
-    return sum(digits + 2 + len(name.encode()) + 1 for name in names)
 
 
 def build_folder(  # noqa: PLR0913  # what a release is made of
@@ -279,11 +277,9 @@ def _finish(
         write_text_file(folder / name, text)
         files.append(file_record(folder / name, _PAGE_ROLES[name]))
     check_card(folder, definition, manifest, progress=progress)
-    _write_sums(folder, [*manifest.checkpoints, *files])
-    files += [
-        file_record(folder / name, "sums")
-        for name in (XXH128_SUMS_NAME, SHA256_SUMS_NAME)
-    ]
+    for name, text in sums_texts([*manifest.checkpoints, *files]).items():
+        write_text_file(folder / name, text)
+        files.append(file_record(folder / name, "sums"))
     manifest = manifest.model_copy(update={"files": tuple(files)})
     write_text_file(folder / MANIFEST_NAME, manifest.to_json())
     return manifest
@@ -307,19 +303,6 @@ def _write_archive(
         )
         advance(checkpoint.stat().st_size)
     return record
-
-
-def _write_sums(folder: Path, records: Sequence[CheckpointRecord | FileRecord]) -> None:
-    """Write the two lists that `xxh128sum -c` and `sha256sum -c` read."""
-    ordered = sorted(records, key=lambda record: record.name)
-    write_text_file(
-        folder / XXH128_SUMS_NAME,
-        "".join(f"{record.xxh3_128}  {record.name}\n" for record in ordered),
-    )
-    write_text_file(
-        folder / SHA256_SUMS_NAME,
-        "".join(f"{record.sha256}  {record.name}\n" for record in ordered),
-    )
 
 
 def _ingredient_record(

@@ -21,6 +21,7 @@ from release.manifest import (
     RecipeRecord,
     TensorRecord,
 )
+from release.metadata import SHA256_SUMS_NAME, XXH128_SUMS_NAME
 from release.numeric.digest import CHUNK_NBYTES, Sha256, Xxh3Bits128
 from release.recipe.blocks import block_of
 from release.recipe.rows import FoldedRecipe
@@ -182,3 +183,17 @@ def file_record(
         sha256=identity.hexdigest(),
         members=members,
     )
+
+
+def sums_texts(records: Iterable[CheckpointRecord | FileRecord]) -> dict[str, str]:
+    """Return the lists that `xxh128sum -c` and `sha256sum -c` read: name -> text."""
+    of = sorted(records, key=lambda record: record.name)
+    return {
+        XXH128_SUMS_NAME: "".join(f"{each.xxh3_128}  {each.name}\n" for each in of),
+        SHA256_SUMS_NAME: "".join(f"{each.sha256}  {each.name}\n" for each in of),
+    }
+
+
+def sums_nbytes(names: Iterable[str], digits: int) -> int:
+    """Return the size of such a list, of digests of so many hex digits."""
+    return sum(digits + 2 + len(name.encode()) + 1 for name in names)

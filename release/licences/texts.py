@@ -211,7 +211,7 @@ def _other_text(declared: str, held: str, found: FoundText, key: str) -> CardErr
     return CardError(
         f"{declared}, but {visible(found.origin, 1024)} holds the text of {held}",
         code="licence-text",
-        hint=f'put the declared licence right, or name its text in {key} = "PATH"',
+        hint=f'put the declared licence right, or name another text in {key} = "PATH"',
     )
 
 

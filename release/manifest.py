@@ -129,7 +129,7 @@ class IngredientRecord(_Record):
     licence_reason: str | None = None
     """Why the licence has no say in the release's; None where it has."""
     licence_file: str | None = None
-    """The file of the release that holds the licence's text; None for none."""
+    """The file of the release with its text, where that is another than LICENSE."""
     stand_in: bool = False
 
 

@@ -96,7 +96,7 @@ def test_manifest_says_which_text_belongs_to_which_ingredient(built):
     roles = {file["name"]: file["role"] for file in manifest["files"]}
     named = {each["name"]: each.get("licence_file") for each in manifest["ingredients"]}
     assert roles[ANXL2] == roles[BETA7] == "licence"
-    assert named == {"anxl2": ANXL2, "anxl3": "LICENSE", "base8": None, "beta7": BETA7}
+    assert named == {"anxl2": ANXL2, "anxl3": None, "base8": None, "beta7": BETA7}
 
 
 def test_card_leads_to_the_texts_and_its_lint_is_content(built):

@@ -51,13 +51,11 @@ class LicenceTexts:
     Attributes:
         own: The text of the release's licence, byte for byte.
         inherited: The texts of the ingredients that differ from it; equal ones once.
-        covered: Ingredients whose licence is the release's, with the same text.
         warnings: What is missing or doubtful, one line each.
     """
 
     own: bytes
     inherited: tuple[InheritedText, ...] = ()
-    covered: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def files(self) -> dict[str, bytes]:
@@ -67,9 +65,7 @@ class LicenceTexts:
         }
 
     def file_of(self, ingredient: str) -> str | None:
-        """Return the file that holds an ingredient's licence; None for no such file."""
-        if ingredient in self.covered:
-            return LICENCE_NAME
+        """Return the file with an ingredient's licence; None if it is the own one."""
         names = (each.name for each in self.inherited if ingredient in each.ingredients)
         return next(names, None)
 
@@ -151,18 +147,11 @@ def release_texts(
             warnings += _doubt(name, source, text)
         elif _lacks_text(source, definition.licence.name):
             warnings.append(_missing(name, source))
-    covered = [name for name, text in found.items() if is_same_text(text.text, own)]
-    covered += [
-        name
-        for name in needed
-        if name not in found and _is_own(definition.ingredients[name], definition)
-    ]
-    others = {name: text for name, text in found.items() if name not in covered}
+    others = {
+        name: text for name, text in found.items() if not is_same_text(text.text, own)
+    }
     return LicenceTexts(
-        own,
-        _as_files(others, definition.ingredients),
-        covered=tuple(covered),
-        warnings=tuple(warnings),
+        own, _as_files(others, definition.ingredients), warnings=tuple(warnings)
     )
 
 
@@ -222,7 +211,7 @@ def _other_text(declared: str, held: str, found: FoundText, key: str) -> CardErr
     return CardError(
         f"{declared}, but {visible(found.origin, 1024)} holds the text of {held}",
         code="licence-text",
-        hint=f'put the declared licence right, or name its text in {key} = "PATH"',
+        hint=f'put the declared licence right, or name another text in {key} = "PATH"',
     )
 
 

@@ -195,6 +195,8 @@ def confidence(report: AuditReport) -> str:
     if extent.is_whole:
         return "Every value was computed again and compared."
     n = extent.n_compared_values
+    if n == 0:
+        return "No value could be compared with what it should be."
     if 2 * extent.n_compared < extent.n_tensors:
         return (
             f"{extent.n_sampled_values:,} of {extent.n_values:,} values were solved for"

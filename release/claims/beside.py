@@ -34,14 +34,14 @@ def folder_claims(folder: Path) -> tuple[Claim, ...]:
     """Return what a folder's manifest and sums say; see `claims_beside`."""
     found: list[Claim] = []
     manifest = folder / MANIFEST_NAME
-    if _is_plain_file(manifest):
+    if is_plain_file(manifest):
         from release.claims.manifest import is_of_krelease  # pydantic
 
         if is_of_krelease(manifest):
             source = source_of_file("manifest beside", manifest)
             found += _read_manifest(manifest, source)
     for name in (SHA256_SUMS_NAME, XXH128_SUMS_NAME):
-        if _is_plain_file(folder / name):
+        if is_plain_file(folder / name):
             source = source_of_file("sums beside", folder / name)
             found += read_sums_claims(folder / name, source)
     return tuple(found)
@@ -62,15 +62,15 @@ def record_claims(path: Path) -> tuple[Claim, ...]:
     kind: Kind = "manifest beside"
     stem = _SHARD_NUMBER.sub("", path.stem)
     record = path.with_name(f"{stem}{RECORD_SUFFIX}")
-    if _is_plain_file(record):
+    if is_plain_file(record):
         return _read_manifest(record, source_of_file(kind, record))
     record = path.parent.parent / RECORD_NAME
-    if path.suffix and _is_plain_file(record):
+    if path.suffix and is_plain_file(record):
         return _read_manifest(record, source_of_file(kind, record))
     return ()
 
 
-def _is_plain_file(path: Path) -> bool:
+def is_plain_file(path: Path) -> bool:
     """Return whether a regular file is there, and not a symlink to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)

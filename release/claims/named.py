@@ -5,20 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from release.claims.beside import is_plain_file
 from release.claims.claim import SHA256_OF_NOTHING, Claim, Source, source_of_file
 from release.claims.sums import read_sums_claims
 from release.errors import InputError, UsageError, visible
 from release.formats.input import InputFile
+from release.metadata import MANIFEST_NAME
 
-_DIGEST: Final = re.compile(r"(0x)?([0-9a-f]{10}|[0-9a-f]{64})", re.IGNORECASE)
+_DIGEST: Final = re.compile(r"(0x|sha256:)?([0-9a-f]{10}|[0-9a-f]{64})", re.IGNORECASE)
 _REPO: Final = re.compile(
     r"(hf://)?(?P<repo>[a-z0-9][\w.-]*/[a-z0-9_][\w.-]*)(@(?P<revision>[^\s/@]+))?",
     re.ASCII | re.IGNORECASE,
 )
+_BARE: Final = re.compile(rb"\s*([0-9a-fA-F]{64})\s*")
+"""A file that holds a digest and no name."""
+_BEGIN_NBYTES: Final = 100
 _FILE_NAME: Final = re.compile(r".*(\.json|sums|\.sha256|\.txt)", re.IGNORECASE)
 _FORMS: Final = (
-    "name a manifest.json, a SHA256SUMS or XXH128SUMS file, OWNER/REPO[@REVISION], an "
-    "AutoV2 (10 hex digits) or a SHA-256 (64)"
+    "name a manifest.json or the folder of a release, a SHA256SUMS or XXH128SUMS file, "
+    "OWNER/REPO[@REVISION], an AutoV2 (10 hex digits) or a SHA-256 (64)"
 )
 
 
@@ -43,10 +48,21 @@ def read_named(what: str) -> tuple[Claim, ...] | HubRevision:
         InputError: It is no regular file, or is not there.
         IntegrityError: The file is no manifest and no sums file.
     """
+    if not what.strip():
+        raise UsageError(
+            "--against: is empty, expected what the files should be",
+            code="against",
+            hint=_FORMS,
+        )
     path = Path(what)
     if _is_there(path) and path.is_dir():
+        if is_plain_file(path / MANIFEST_NAME):
+            return _read_file(path / MANIFEST_NAME)
         raise InputError(
-            path, "is a folder, expected a list", code="not-a-file", hint=_FORMS
+            path,
+            f"is a folder without a {MANIFEST_NAME}, expected a list",
+            code="not-a-file",
+            hint=_FORMS,
         )
     if _is_there(path):
         return _read_file(path)
@@ -77,7 +93,11 @@ def _is_there(path: Path) -> bool:
 def _read_file(path: Path) -> tuple[Claim, ...]:
     """Read a manifest or a record if it begins as a JSON object, else sums."""
     with InputFile(path) as file:
-        begin = file.read(0, min(file.nbytes, 64))
+        begin = file.read(0, min(file.nbytes, _BEGIN_NBYTES))
+    digest = _BARE.fullmatch(begin)
+    if digest and file.nbytes < _BEGIN_NBYTES and path.suffix.lower() == ".sha256":
+        source = Source("sha256", visible(path, 1024))
+        return (Claim(source, sha256=digest[1].decode().lower()),)
     if begin.lstrip().startswith(b"{"):
         from release.claims.manifest import read_manifest_claims  # pydantic
 

@@ -58,7 +58,9 @@ def read_sums_claims(path: Path, source: Source) -> tuple[Claim, ...]:
             `path` for a name that leaves the folder.
     """
     found: dict[str, dict[Algorithm, str]] = {}
+    names: dict[str, str] = {}
     for line in _lines(path):
+        _require_safe(path, line, names.setdefault(line.name.casefold(), line.name))
         digests = found.setdefault(line.name, {})
         if line.algorithm in digests:
             raise _fault(path, line.number, f"{visible(line.name)} a second time")
@@ -69,7 +71,6 @@ def read_sums_claims(path: Path, source: Source) -> tuple[Claim, ...]:
             code="sums",
             hint=_HINT,
         )
-    safe_relative_paths(found)
     return tuple(
         Claim(
             source,
@@ -79,6 +80,18 @@ def read_sums_claims(path: Path, source: Source) -> tuple[Claim, ...]:
         )
         for name, digests in found.items()
     )
+
+
+def _require_safe(path: Path, line: _Line, other: str) -> None:
+    """Refuse a name that leaves the folder, or is that of `other` on some systems."""
+    try:
+        safe_relative_paths({other, line.name})
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{visible(path, 1024)}: line {line.number:,}: {error}",
+            code=error.code,
+            hint=error.hint,
+        ) from error
 
 
 def _lines(path: Path) -> Iterator[_Line]:

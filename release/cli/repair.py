@@ -111,8 +111,9 @@ def repair(
                 report = run(
                     path,
                     opened.ranges,
-                    (*claims, *opened.claims),
+                    claims,
                     options,
+                    from_source=opened.claims,
                     threads=choose_threads(threads),
                     progress=console,
                 )

@@ -1,7 +1,6 @@
 """Reading what is linted from a folder: the card, and the files beside it."""
 
 import os
-import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +19,7 @@ from release.formats.open import open_safetensors
 from release.formats.refused import RefusedError
 from release.formats.scan import scan
 from release.formats.unzip.end import find_directory
+from release.formats.unzip.entries import read_entries
 from release.formats.unzip.source import Source
 from release.lint.card import CARD_NBYTES_MAX, Card, parse_card
 from release.lint.rules.digests import HASH_KEY, digest_claims
@@ -153,11 +153,12 @@ def _members(path: Path) -> tuple[str, ...]:
     """Return the names inside of a zip; none of what is no zip, or lists too much."""
     try:
         with InputFile(path) as file:
-            if find_directory(Source(file.fileno())).nbytes > _DIRECTORY_NBYTES_MAX:
+            source = Source(file.fileno())
+            directory = find_directory(source)
+            if directory.nbytes > _DIRECTORY_NBYTES_MAX:
                 return ()
-        with zipfile.ZipFile(path) as archive:
-            return tuple(archive.namelist())
-    except (ReleaseError, RefusedError, zipfile.BadZipFile, NotImplementedError):
+            return tuple(entry.name for entry in read_entries(source, directory))
+    except (ReleaseError, RefusedError):
         return ()
 
 

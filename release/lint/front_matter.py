@@ -16,6 +16,7 @@ from release.errors import visible
 FRONT_MATTER_NBYTES_MAX: Final = 128 * 1024
 _DEPTH_MAX: Final = 20
 _TOKENS_MAX: Final = 40_000
+_INTEGER_BITS_MAX: Final = 4096
 _FENCE: Final = re.compile(r"---[ \t]*")
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -169,6 +170,9 @@ class _Reader:
     def _scalar(self, node: yaml.Node) -> Any:  # YAML is any
         """Return a scalar's value; its text where it only looks like a date."""
         try:
-            return self._scalars.construct_object(node)
+            value = self._scalars.construct_object(node)
         except (ValueError, OverflowError):
             return str(node.value)
+        # Python refuses to print integers of some thousand digits.
+        is_huge = isinstance(value, int) and value.bit_length() > _INTEGER_BITS_MAX
+        return str(node.value) if is_huge else value

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from release.claims.carried import read_carried_claim
 from release.claims.claim import Claim
 from release.errors import CheckpointError, IntegrityError, visible
 from release.formats.header import Header, read_header, read_stated_header
 from release.formats.input import InputFile
 from release.formats.limits import HEADER_NBYTES_MAX
-from release.formats.tensor import tensor_set
 from release.numeric.digest import xxh3_128
+from release.repair.alike import OwnHeader, header_forms, require_alike, sound_claim
 from release.repair.pieces import Original, Piece
 from release.repair.source import RangeSource
 
@@ -49,26 +48,33 @@ def original_by_own_header(file: InputFile) -> Original | None:
         header = read_stated_header(file)
     except CheckpointError:
         return None
-    claim = _sound_claim(header)
+    claim = sound_claim(header)
     return None if claim is None else _original(claim, header, "its own header")
 
 
 def original_by_fetched_header(
-    source: RangeSource, *, fetched: Fetched
+    source: RangeSource, own: OwnHeader | None, *, fetched: Fetched
 ) -> Original | None:
     """Return what the header of the source says, None where it carries no digests.
+
+    Args:
+        source: Where it lies.
+        own: What the file's own header says.
+        fetched: Told of every byte.
 
     Raises:
         HubError: As for `RangeSource.read_range`.
         InputError: As for `RangeSource.read_range`.
-        IntegrityError: `source-header`; it is not the header of a safetensors file.
+        IntegrityError: `source-header`, it is not the header of a safetensors file;
+            `different-file`, it is about other tensors than the file's own.
     """
     raw = _fetch(source, 0, min(_LENGTH_NBYTES, source.nbytes), fetched)
     end = _LENGTH_NBYTES + int.from_bytes(raw, "little")
     if _LENGTH_NBYTES < end <= min(source.nbytes, HEADER_NBYTES_MAX):
         raw += _fetch(source, _LENGTH_NBYTES, end, fetched)
     header = _parse(source, raw)
-    claim = _sound_claim(header)
+    require_alike(own, header_forms(header), label=source.label, who="its header")
+    claim = sound_claim(header)
     if claim is None:
         return None
     original = _original(claim, header, f"the header at {source.label}")
@@ -86,16 +92,36 @@ def with_fetched_header(
         IntegrityError: `different-file`; the source's header is about other tensors.
     """
     raw = _fetch(source, 0, original.pieces[0].begin, fetched)
-    header = _parse(source, raw)
-    claim = _sound_claim(header)
-    if claim is None or _tensor_pieces(claim) != original.pieces:
+    require_header(raw, original, source)
+    return _with_header(original, raw)
+
+
+def with_unknown_header(original: Original) -> Original:
+    """Return the same original with a header that nobody knows before it arrives."""
+    piece = Piece(0, original.pieces[0].begin, "", "the header")
+    return replace(original, pieces=(piece, *original.pieces))
+
+
+def require_header(raw: bytes, original: Original, source: RangeSource) -> None:
+    """Refuse a header that is not about the tensors of the original.
+
+    Args:
+        raw: The bytes of the header, the length field included.
+        original: Whose pieces are the tensors, perhaps behind an unknown header.
+        source: Where the header is from, for messages.
+
+    Raises:
+        IntegrityError: `different-file`; `source-header`.
+    """
+    claim = sound_claim(_parse(source, raw))
+    tensors = original.pieces[original.has_unknown_header :]
+    if claim is None or _tensor_pieces(claim) != tensors:
         raise IntegrityError(
             f"{source.label}: its header is about other tensors than "
             f"{original.told_by} is; the file is as it was",
             code="different-file",
             hint="name another --from, or the file's manifest with --against",
         )
-    return _with_header(original, raw)
 
 
 def _with_header(original: Original, raw: bytes) -> Original:
@@ -120,15 +146,6 @@ def _tensor_pieces(claim: Claim) -> tuple[Piece, ...]:
         for each in claim.tensors
         if each.nbytes
     )
-
-
-def _sound_claim(header: Header) -> Claim | None:
-    claim = read_carried_claim(header)
-    if claim is None or not any(each.nbytes for each in claim.tensors):
-        return None
-    digests = {each.name: each.xxh3_128 for each in claim.tensors}
-    is_sound = tensor_set(header.tensors, digests) == claim.tensor_set_xxh3_128
-    return claim if is_sound else None
 
 
 def _parse(source: RangeSource, raw: bytes) -> Header:

@@ -7,9 +7,11 @@ from pathlib import Path
 from release.errors import IntegrityError
 from release.formats.input import InputFile
 from release.formats.kept_output import KeptOutput
+from release.formats.scan import blocks
 from release.repair.copy import copy_path, fill_from_damaged
 from release.repair.damage import Check
 from release.repair.fetch import fetch_pieces
+from release.repair.header import require_header
 from release.repair.keep import keep_damaged
 from release.repair.pieces import Original, Piece, join, nbytes_of
 from release.repair.work import Work
@@ -78,10 +80,14 @@ def _complete(
     if original.header:
         copy.write_at(0, original.header)
     lacking = _without_header(lacking, original)
+    if lacking and work.options.full and work.source.takes_whole:
+        lacking = original.pieces
     to_fetch = work.tally.nbytes + nbytes_of(lacking)
     if lacking:
         _fetch(work, copy, original, lacking)
     copy.sync()
+    if original.has_unknown_header:
+        _require_header(work, copy, original)
     check = work.check(copy, original)
     if not check.is_whole:
         copy.abort()
@@ -99,6 +105,16 @@ def _fetch(
             advance(nbytes)
 
         fetch_pieces(work.source, lacking, copy, original, advance=arrived)
+
+
+def _require_header(work: Work, copy: KeptOutput, original: Original) -> None:
+    """Refuse a header that arrived unknown and is not about the tensors behind it."""
+    raw = b"".join(map(bytes, blocks(copy, 0, original.pieces[0].end)))
+    try:
+        require_header(raw, original, work.source)
+    except IntegrityError:
+        copy.abort()
+        raise
 
 
 def _without_header(pieces: Sequence[Piece], original: Original) -> tuple[Piece, ...]:

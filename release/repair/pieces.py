@@ -90,6 +90,11 @@ class Original:
         return not self.pieces or self.pieces[0].digest != ""
 
     @property
+    def has_unknown_header(self) -> bool:
+        """Whether the header is a piece without a digest, before others with one."""
+        return len(self.pieces) > 1 and not self.pieces[0].digest
+
+    @property
     def begins_behind_header(self) -> bool:
         """Whether nothing is known about the bytes of the header."""
         return bool(self.pieces) and self.pieces[0].begin > 0

@@ -9,10 +9,17 @@ from release.errors import InputError, IntegrityError, OutputExistsError, visibl
 from release.formats.input import InputFile
 from release.formats.parts import remove_if_stale
 from release.progress import Progress
-from release.repair.choose import find_original, locate_by_source, require_same_file
+from release.repair.alike import OwnHeader, read_own_header, require_claims_alike
+from release.repair.choose import (
+    Said,
+    find_original,
+    locate_by_source,
+    require_same_file,
+    require_same_tensors,
+)
 from release.repair.copy import copy_path
 from release.repair.damage import Check, parts_check
-from release.repair.header import with_fetched_header
+from release.repair.header import with_fetched_header, with_unknown_header
 from release.repair.keep import damaged_path
 from release.repair.mend import Mended, mend, plan, still_wrong
 from release.repair.pieces import Original, Piece, join
@@ -27,6 +34,7 @@ def repair(
     claims: Sequence[Claim],
     options: RepairOptions,
     *,
+    from_source: Sequence[Claim] = (),
     threads: int,
     progress: Progress,
 ) -> RepairReport:
@@ -39,8 +47,11 @@ def repair(
     Args:
         path: The file, perhaps cut.
         source: Where whole bytes come from; it stays open.
-        claims: What is said about the file and others, the best first.
+        claims: What the user named, or else what lies beside the file, says about it
+            and others, the best first.
         options: What is wanted.
+        from_source: What the source's keeper says about its copy; believed last, and
+            only where the file's own header does not contradict.
         threads: Worker threads for comparing.
         progress: Where the stages are shown.
 
@@ -63,12 +74,20 @@ def repair(
         hint = "move it away, or leave --keep out"
         raise OutputExistsError(damaged_path(path), hint=hint)
     with InputFile(path) as file:
-        return _repair(Work(file, source, options, threads, progress), claims)
+        work = Work(file, source, options, threads, progress)
+        return _repair(work, claims, from_source)
 
 
-def _repair(work: Work, claims: Sequence[Claim]) -> RepairReport:
-    file = work.file
-    original = find_original(file, claims, work.source, full=work.options.full)
+def _repair(
+    work: Work, claims: Sequence[Claim], from_source: Sequence[Claim]
+) -> RepairReport:
+    file, own = work.file, read_own_header(work.file)
+    said = Said(claims, from_source, own)
+    if not said.is_named:
+        require_claims_alike(own, from_source, label=work.source.label)
+    original = find_original(file, said, work.source, full=work.options.full)
+    if work.options.full and not said.vouches_for(file):
+        require_same_tensors(file, own, work.source, fetched=work.tally.add)
     bad = _damage(work, original)
     if original is not None:
         check = _whole_check(work, original, bad)
@@ -79,7 +98,7 @@ def _repair(work: Work, claims: Sequence[Claim]) -> RepairReport:
         if check is not None and not bad:
             _require_another_way(work, original, check)
         original = require_same_file(original, work.source)
-    located = _located(work, original)
+    located = _located(work, original, own)
     bad = _damage(work, located, known=original, bad=bad)
     fault = _fault(file.nbytes, located, bad)
     _require_consent(work, located, fault)
@@ -130,12 +149,16 @@ def _require_another_way(work: Work, original: Original, check: Check) -> None:
         )
 
 
-def _located(work: Work, original: Original | None) -> Original:
+def _located(work: Work, original: Original | None, own: OwnHeader | None) -> Original:
     """Return the original in pieces that cover all of it, if anybody knows them."""
     fetched = work.tally.add
     if original is None or not (original.is_in_pieces or work.options.full):
-        return locate_by_source(work.file, original, work.source, fetched=fetched)
+        return locate_by_source(
+            work.file, original, work.source, own=own, fetched=fetched
+        )
     if original.begins_behind_header:
+        if work.options.full and work.source.takes_whole:
+            return with_unknown_header(original)
         return with_fetched_header(original, work.source, fetched=fetched)
     return original
 
@@ -171,10 +194,17 @@ def _report(
 
 
 def _fault(nbytes: int, original: Original, bad: Sequence[Piece]) -> Fault:
+    if original.has_unknown_header:
+        bad = [piece for piece in bad if piece.digest]
+    runs = [(run.begin, run.end) for run in join(bad)]
+    if not original.is_in_pieces and len(original.pieces) == 1:
+        runs = [(nbytes if begin < nbytes < end else begin, end) for begin, end in runs]
     return Fault(
-        ranges=tuple((run.begin, run.end) for run in join(bad)),
+        ranges=tuple(runs),
         damaged_nbytes=sum(piece.nbytes for piece in bad if piece.end <= nbytes),
-        missing_nbytes=sum(piece.nbytes for piece in bad if piece.end > nbytes),
+        missing_nbytes=sum(
+            max(0, piece.end - max(piece.begin, nbytes)) for piece in bad
+        ),
         surplus_nbytes=max(0, nbytes - original.nbytes),
     )
 

@@ -31,7 +31,7 @@ class Fault:
     Attributes:
         ranges: Begin and end (excluded) of what is damaged or missing, in order.
         damaged_nbytes: Bytes of the parts that are there and wrong.
-        missing_nbytes: Bytes of the parts that are not all there.
+        missing_nbytes: Bytes behind the end of the file.
         surplus_nbytes: Bytes behind the file's true end.
     """
 

@@ -31,6 +31,10 @@ class RangeSource(Protocol):
         """Bytes of the whole copy."""
 
     @property
+    def takes_whole(self) -> bool:
+        """Whether only all of it can be read, and no range."""
+
+    @property
     def sha256(self) -> str | None:
         """SHA-256 that its keeper states, 64 lower-case digits; None: states none."""
 
@@ -76,12 +80,22 @@ def open_copy(path: Path, damaged: Path) -> Iterator[OpenSource]:
         path /= damaged.name
     with closing(FileSource(path, damaged=damaged)) as source:
         beside = [each for each in claims_beside(path) if each.file_name == path.name]
-        yield OpenSource(source, renamed(beside, damaged))
+        yield OpenSource(source, _beside_source(renamed(beside, damaged)))
 
 
 def renamed(claims: Iterable[Claim], damaged: Path) -> tuple[Claim, ...]:
     """Return claims about one file, which is called otherwise here."""
     return tuple(replace(claim, name=damaged.name) for claim in claims)
+
+
+def _beside_source(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    return tuple(
+        replace(
+            each,
+            source=replace(each.source, label=f"{each.source.label} beside the source"),
+        )
+        for each in claims
+    )
 
 
 class FileSource:
@@ -97,6 +111,7 @@ class FileSource:
     """
 
     sha256 = None
+    takes_whole = False
 
     def __init__(self, path: Path, *, damaged: Path) -> None:
         self._file = InputFile(path)

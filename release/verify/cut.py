@@ -12,6 +12,8 @@ from release.verify.unfulfilled import Unfulfilled
 
 _STATED: Final = Source("header", "what its header says of its size")
 _LENGTH_NBYTES: Final = 8
+_SUFFIX: Final = ".safetensors"
+_ENDS_EARLY: Final = "header-length"
 
 
 def is_cut(examined: Examination, claim: Claim) -> bool:
@@ -40,6 +42,30 @@ def by_stated_size(name: str, examined: Examination) -> FileVerdict | None:
     if examined.fault.code == "truncated":
         return cut(case)
     return case.verdict("damaged", examined.fault.reason, compared="size")
+
+
+def in_header(name: str, examined: Examination) -> FileVerdict | None:
+    """Return the answer for a safetensors file that ends inside its header.
+
+    None where that is not certain: the name, or the first byte of the header, is
+    another one.
+    """
+    fault, nbytes = examined.fault, examined.nbytes
+    is_meant = examined.path.suffix == _SUFFIX and examined.header is None
+    if fault is None or not is_meant or fault.code not in {"too-short", _ENDS_EARLY}:
+        return None
+    if fault.code == "too-short" and nbytes >= _LENGTH_NBYTES:
+        return None
+    detail = f"ends after {nbytes:,} bytes, inside the length of its header"
+    if nbytes >= _LENGTH_NBYTES:
+        raw = examined.file.read(0, min(nbytes, _LENGTH_NBYTES + 1))
+        if raw[_LENGTH_NBYTES:] not in {b"", b"{"}:
+            return None
+        end = _LENGTH_NBYTES + int.from_bytes(raw[:_LENGTH_NBYTES], "little")
+        detail = f"ends after {nbytes:,} bytes, inside its header of {end:,}"
+    if not nbytes:
+        detail = "is empty"
+    return FileVerdict(name, "truncated", detail, nbytes, examined.path)
 
 
 def cut(case: Unfulfilled) -> FileVerdict:

@@ -15,9 +15,9 @@ from release.verify.compare import (
     claims_by_name,
     compare,
 )
-from release.verify.cut import by_stated_size
+from release.verify.cut import by_stated_size, in_header
 from release.verify.examine import Examination, Wants
-from release.verify.mismatch import mismatch
+from release.verify.mismatch import mismatch, not_listed
 from release.verify.own_facts import own_facts
 from release.verify.report import FileVerdict, Level, Verdict
 from release.verify.trust import Compared, Reached
@@ -90,13 +90,23 @@ def _ask(case: Case, group: Sequence[Claim]) -> FileVerdict | None:
         return _another(case, named[0], *other)
     if named:
         return mismatch(case.name, examined, named[0], own=case.own)
-    if not group[0].source.is_named:
-        similar = _most_similar(examined, group, least=0.5)
-    else:
-        similar = _most_similar(examined, group, least=0.0)
+    return _not_by_name(case, group)
+
+
+def _not_by_name(case: Case, group: Sequence[Claim]) -> FileVerdict | None:
+    """Return the answer where a source has neither the name nor the bytes."""
+    examined, is_named = case.examined, group[0].source.is_named
+    if is_named and not any(_tells_itself(each) for each in group):
+        return not_listed(case.name, examined, group, own=case.own)
+    similar = _most_similar(examined, group, least=0.0 if is_named else 0.5)
     if similar is None:
         return None
     return mismatch(case.name, examined, similar, own=case.own)
+
+
+def _tells_itself(claim: Claim) -> bool:
+    """Return whether a claim is about a file whatever it is called."""
+    return claim.name is None or bool(claim.tensors)
 
 
 def _best(
@@ -200,7 +210,7 @@ def _by_the_catalog(case: Case) -> FileVerdict | None:
 
 def _by_nobody(case: Case) -> FileVerdict:
     examined = case.examined
-    verdict = by_stated_size(case.name, examined)
+    verdict = by_stated_size(case.name, examined) or in_header(case.name, examined)
     if verdict is not None:
         return verdict
     if examined.fault is not None:

@@ -1,6 +1,9 @@
 """A file that is not what it should be: damaged, cut, or another file altogether."""
 
+from collections.abc import Sequence
+
 from release.claims.claim import Claim
+from release.errors import first_names, visible
 from release.numeric.digest import autov2
 from release.verify.compare import SAME_WEIGHTS, Sameness, compare
 from release.verify.cut import cut, is_cut
@@ -36,6 +39,35 @@ def mismatch(
     if not claim.tensors:
         return _by_digest(case)
     return by_own_digests(case) if is_own else by_claimed_tensors(case)
+
+
+def not_listed(
+    name: str, examined: Examination, group: Sequence[Claim], *, own: Claim | None
+) -> FileVerdict:
+    """Return the answer about a file that a list has neither by name nor by digest.
+
+    Args:
+        name: What the report calls it.
+        examined: What was read of it; still open, and read further where that helps.
+        group: All that the list says; only digests of whole files.
+        own: What its own header says.
+
+    Raises:
+        InputError: The file cannot be read any more.
+    """
+    examined.read_tensors()
+    label = group[0].source.label
+    digests = [f"the SHA-256 {examined.sha256}" if examined.sha256 else ""]
+    digests.append(f"the xxh3-128 {examined.xxh3_128}" if examined.xxh3_128 else "")
+    found = " or ".join(filter(None, digests)) or "its digest"
+    detail = (
+        f"{label} has neither {visible(examined.path.name)} nor {found}; it has "
+        f"{first_names(str(each.name) for each in group)}"
+    )
+    if own is not None and compare(examined, own).sameness in SAME_WEIGHTS:
+        detail += "; its tensors equal the digests in its own header, so it is whole"
+    claim = Claim(group[0].source, sha256=group[0].sha256, xxh3_128=group[0].xxh3_128)
+    return Unfulfilled(name, examined, claim, own).verdict("not what it claims", detail)
 
 
 def _forged(case: Unfulfilled) -> FileVerdict:

@@ -30,6 +30,10 @@ def verify_members(archive: Subject, batch: Batch) -> list[FileVerdict]:
             opened.check_unchanged()
     except (CheckpointError, IntegrityError) as error:
         return [unreadable(archive.name, archive.path, error)]
+    if not files:
+        detail = "is an archive that holds no files"
+        nbytes = opened.nbytes
+        return [FileVerdict(archive.name, "unknown", detail, nbytes, archive.path)]
     return files
 
 

@@ -129,3 +129,37 @@ def test_of_two_edits_of_one_line_only_one_is_made(draft):
     lines = fixed_text("---\nold: 0\n---\n", both).split("\n")
 
     assert lines == ["---", "a: 1", "b: 2", "---", ""]
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "{license: mit, base_model: [a/b, c/d], pipeline_tag: text-to-image}",
+        "license: >-\n  MIT\nbase_model: a/b\n",
+        "base_model: [a/b,\n  c/d]\nlicense: mit\n",
+    ],
+)
+def test_what_a_line_cannot_say_stays_as_it_is(draft, tmp_path, front):
+    draft.text = f"---\n{front}\n---\n# Title\n"
+    path = tmp_path / "README.md"
+    path.write_text(draft.text)
+    before = yaml.safe_load(front)
+
+    fix_card(path, draft.subject(), RULES)
+
+    after = yaml.safe_load(path.read_text().split("---\n")[1])
+    assert {name: after[name] for name in before} == before
+
+
+def test_line_ends_and_mark_of_the_file_stay(draft, tmp_path):
+    path = tmp_path / "README.md"
+    draft.text = draft.text.replace("pipeline_tag: text-to-image\n", "")
+    old = b"\xef\xbb\xbf" + draft.text.replace("\n", "\r\n").encode()
+    path.write_bytes(old)
+
+    fix_card(path, draft.subject(), RULES)
+
+    new = path.read_bytes()
+    assert b"pipeline_tag: text-to-image\r\n" in new
+    assert new.startswith(b"\xef\xbb\xbf---\r\n")
+    assert new.count(b"\n") == new.count(b"\r\n")

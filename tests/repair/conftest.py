@@ -58,12 +58,18 @@ def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stranger(tmp_path_factory: pytest.TempPathFactory, whole: Path) -> Path:
-    """Another checkpoint of the same size and names, with nothing beside it."""
-    folder = write_converted(tmp_path_factory.mktemp("stranger"), seed=8)
-    (folder / RECORD).unlink()
-    assert (folder / NAME).stat().st_size == whole.stat().st_size
-    return folder / NAME
+def known_stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another checkpoint of the same size and names, with its record beside it."""
+    return write_converted(tmp_path_factory.mktemp("known"), seed=8) / NAME
+
+
+@pytest.fixture(scope="session")
+def stranger(
+    tmp_path_factory: pytest.TempPathFactory, known_stranger: Path, whole: Path
+) -> Path:
+    """The same other checkpoint with nothing beside it."""
+    assert known_stranger.stat().st_size == whole.stat().st_size
+    return Path(shutil.copy(known_stranger, tmp_path_factory.mktemp("stranger") / NAME))
 
 
 @pytest.fixture(scope="session")

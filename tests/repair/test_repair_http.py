@@ -390,6 +390,62 @@ class TestServerWithoutRanges:
         assert report["fetched_nbytes"] == len(without_ranges.content)
         assert report["checked"] == "SHA-256"
 
+    def test_full_download_is_checked_by_the_files_own_header(
+        self, damage, repaired, without_ranges
+    ):
+        damage(flip(*FLIPS), record=False)
+
+        report = repaired("--from", without_ranges.address, "--full")
+
+        assert report["fetched_nbytes"] == len(without_ranges.content)
+        assert "its metadata has no digest" in report["checked"]
+        assert [0, 0] not in report["ranges"]
+
+    def test_full_download_of_other_tensors_is_refused(
+        self, damage, refused, without_ranges, stranger
+    ):
+        damage(flip(*FLIPS), record=False)
+        without_ranges.content = stranger.read_bytes()
+
+        code, word, _ = refused("--from", without_ranges.address, "--full", leaves=True)
+
+        assert (code, word) == (5, "source-bytes")
+
+    def test_full_download_of_another_header_is_refused(
+        self, damage, refused, without_ranges
+    ):
+        damage(flip(*FLIPS), record=False)
+        without_ranges.content = without_ranges.content.replace(
+            b'input_blocks.3.weight"', b'input_blocks.9.weight"'
+        )
+
+        code, word, _ = refused("--from", without_ranges.address, "--full")
+
+        assert (code, word) == (5, "different-file")
+
+    def test_full_download_goes_on_after_a_failure(
+        self, damage, repaired, refused, without_ranges
+    ):
+        damage(flip(*FLIPS), record=False)
+        whole = without_ranges.content
+        without_ranges.content = flip(9 * MIB)(bytearray(whole))
+        refused("--from", without_ranges.address, "--full", leaves=True)
+        without_ranges.content = whole
+
+        assert repaired("--from", without_ranges.address, "--full")
+
+    def test_full_download_that_nothing_can_check_asks_for_against(
+        self, damage, krelease, without_ranges
+    ):
+        damage(flip(2), record=False)
+
+        code, _, err = krelease(
+            "repair", NAME, "--from", without_ranges.address, "--full"
+        )
+
+        assert code == 5
+        assert "its SHA-256 with --against" in err
+
 
 ADDRESSES = {
     "http elsewhere": "http://example.com/model.safetensors",

@@ -305,12 +305,67 @@ def test_list_that_is_not_there_is_not_looked_for_on_the_hub(
     assert caught.value.code == "not-found"
 
 
-def test_folder_is_no_list(folder):
+def test_folder_without_a_manifest_is_no_list(tmp_path):
     with pytest.raises(InputError) as caught:
-        read_named(str(folder))
+        read_named(str(tmp_path))
 
     assert caught.value.code == "not-a-file"
     assert "name a manifest.json" in caught.value.hint
+
+
+def test_release_folder_stands_for_its_manifest(folder, alone):
+    assert only(alone, folder).verdict == "intact"
+
+
+@pytest.mark.parametrize("what", ["", " "])
+def test_nothing_is_no_list(what, alone, krelease):
+    code, _, err = krelease("verify", alone, "--against", what)
+
+    assert code == 2
+    assert "--against: is empty" in err
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_file_that_holds_a_digest_alone_is_one(alone, tmp_path, end):
+    path = tmp_path / "it.sha256"
+    path.write_bytes((sha256_of(alone) + end).encode())
+
+    assert only(alone, path).reached.compared == "sha256"
+    path.write_bytes(b"1" * 64 + end.encode())
+    assert only(alone, path).verdict == "not what it claims"
+
+
+def test_digest_may_name_its_algorithm(alone):
+    assert only(alone, f"sha256:{sha256_of(alone)}").verdict == "intact"
+
+
+def test_list_that_has_neither_name_nor_digest_is_said_to_have_neither(sums, alone):
+    header, data = read(alone)
+    header["__metadata__"]["note"] = "edited"
+    edited = alone.with_name("edited.safetensors")
+    write(edited, header, data)
+
+    found = only(edited, sums / "SHA256SUMS")
+
+    assert found.verdict == "not what it claims"
+    assert f"has neither edited.safetensors nor the SHA-256 {sha256_of(edited)}" in (
+        found.detail
+    )
+    assert f"it has {FP16}, {FP8}" in found.detail
+    assert "so it is whole" in found.detail
+    assert sha256_of(alone) not in found.detail
+
+
+@pytest.mark.parametrize("name", ["../out", "SMALL-fp16.safetensors"])
+def test_name_that_sums_must_not_have_is_shown_with_its_line(sums, alone, name):
+    path = sums / "SHA256SUMS"
+    with path.open("a") as file:
+        file.write(f"{'1' * 64}  {name}\n")
+
+    with pytest.raises(IntegrityError) as caught:
+        only(alone, path)
+
+    assert str(caught.value).startswith(f"{path}: line 3: ")
 
 
 def test_list_of_another_program_shows_the_line(folder, alone):

@@ -63,7 +63,7 @@ def open_ranges(
     if _exists(path):
         from release.repair.source import open_copy
 
-        return open_copy(path, damaged)
+        return open_copy(path, damaged, claims)
     from release.hub.range_sources import open_remote
 
     return open_remote(source, damaged, claims, note=note)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from release.errors import IntegrityError, visible
 from release.formats.input import InputFile
@@ -246,6 +247,38 @@ def parse_manifest(text: bytes, path: Path) -> Manifest:
     )
 
 
+_EXPECTED: Final = {
+    "int_type": "expected a whole number",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "string_type": "expected a text",
+    "string_pattern_mismatch": "expected another form of text",
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+    "dict_type": "expected an object",
+    "model_type": "expected an object",
+}
+"""What a field has to be, by pydantic's name of the fault."""
+
+
+def _told(fault: ErrorDetails) -> str:
+    """Return what is wrong with a field, in the words of all other messages."""
+    if fault["type"] == "json_invalid":
+        return "is no JSON, expected one object; it was cut, or edited by hand"
+    if fault["type"] == "missing":
+        return "is not there, expected a value"
+    if fault["type"] == "extra_forbidden":
+        return "is no field of this schema"
+    expected = _EXPECTED.get(fault["type"])
+    if expected is None:
+        return visible(fault["msg"])
+    value = fault["input"]
+    got = visible(repr(value), 60)
+    if isinstance(value, dict | list | tuple):
+        got = f"{len(value):,} values"
+    return f"got {got}, {expected}"
+
+
 def manifest_fault(
     error: ValidationError, path: Path, *, schema: str
 ) -> IntegrityError:
@@ -262,7 +295,7 @@ def manifest_fault(
             hint = "it was written by a newer krelease: update this one"
     else:
         place = ".".join(str(part) for part in first["loc"]) or "top level"
-        reason = f"{visible(place)}: {visible(first['msg'])}"
+        reason = f"{visible(place)}: {_told(first)}"
     return IntegrityError(
         f"{visible(path, 1024)}: {reason}", code="manifest", hint=hint
     )

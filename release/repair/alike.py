@@ -81,8 +81,9 @@ def is_other(own: OwnHeader | None, forms: Forms) -> bool:
     """Return whether the file is about other tensors.
 
     A header whose digests agree must name the same ones. The bytes of any other may be
-    damaged, a name that moves all digests by one included: half of the digests must be
-    the same, or, where one side has none, half of the tensors.
+    damaged, a name that moves all digests by one included: three of four digests must
+    be the same, or, where one side has none, of the tensors. Variants of one release
+    often share half of them.
     """
     if own is None or not forms:
         return False
@@ -90,8 +91,8 @@ def is_other(own: OwnHeader | None, forms: Forms) -> bool:
         return not is_same(own, forms)
     mine, theirs = _digests(own.forms), _digests(forms)
     if mine and theirs:
-        return 2 * len(mine & theirs) < len(mine | theirs)
-    return 2 * _n_equal(own.forms, forms) < len(own.forms.keys() | forms.keys())
+        return 4 * len(mine & theirs) < 3 * len(mine | theirs)
+    return 4 * _n_equal(own.forms, forms) < 3 * len(own.forms.keys() | forms.keys())
 
 
 def require_alike(own: OwnHeader | None, forms: Forms, *, label: str, who: str) -> None:

@@ -211,7 +211,8 @@ def test_change_breaks_its_rule_and_no_other(draft, gamma_rev2, rule, change) ->
 
 
 def test_every_rule_has_a_card_that_breaks_it() -> None:
-    assert list(BREAKS) == [rule.id for rule in RULES]
+    of_hub = ["KR003"]  # what a Hub says is tested where there is one
+    assert list(BREAKS) == [rule.id for rule in RULES if rule.id not in of_hub]
     assert len({rule.name for rule in RULES}) == len(RULES)
 
 

@@ -156,3 +156,50 @@ def test_full_repair_of_a_cut_file_reports_what_was_missing(
     assert report["missing_nbytes"] == size - 5 * MIB
     assert report["ranges"] == [[5 * MIB, size]]
     assert report["damaged_nbytes"] == 0
+
+
+@pytest.fixture
+def release(tmp_path, whole, sha256sum):
+    """A folder that lists the whole file under the name that it was published by."""
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / NAME).write_bytes(whole.read_bytes())
+    (folder / "SHA256SUMS").write_text(f"{sha256sum(whole)}  {NAME}\n")
+    return folder
+
+
+def test_folder_is_searched_by_the_sum_of_a_renamed_file(
+    damage, krelease, here, release, whole_sum, sha256sum
+):
+    path = damage(flip(9 * MIB), record=False).rename(here / "x.safetensors")
+
+    code, _, err = krelease(
+        "repair", path.name, "--from", release, "--against", whole_sum
+    )
+
+    assert code == 0, err
+    assert sha256sum(path) == whole_sum
+
+
+def test_folder_is_searched_by_the_tensors_of_a_renamed_file(
+    damage, krelease, here, whole, whole_sum, sha256sum
+):
+    path = damage(flip(9 * MIB), record=False).rename(here / "x.safetensors")
+
+    code, out, err = krelease("repair", path.name, "--from", whole.parent)
+
+    assert code == 0, err
+    assert sha256sum(path) == whole_sum
+    assert f"told by {RECORD} beside the source" in out
+
+
+def test_folder_that_does_not_know_the_file_asks_for_the_copy(
+    damage, krelease, here, release
+):
+    damage(flip(2), record=False).rename(here / "x.safetensors")
+
+    code, _, err = krelease("repair", "x.safetensors", "--from", release)
+
+    assert code == 4
+    assert "has no x.safetensors" in err
+    assert "name the copy itself" in err

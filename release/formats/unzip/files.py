@@ -143,16 +143,23 @@ def _check_one_name(entry: Entry) -> None:
             )
 
 
+def _twice(name: str, other: str) -> str:
+    if name == other:
+        return f"member {visible(name)} is there twice, expected unique names"
+    return (
+        f"members {visible(other)} and {visible(name)} differ in case only, expected "
+        "names that are unique on every system"
+    )
+
+
 def _check_names(names: Sequence[str]) -> None:
     """Refuse names that are unsafe, or that one folder cannot hold together."""
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for name in names:
         if name.casefold() in seen:
-            raise RefusedError(
-                "zip-duplicate",
-                f"member {visible(name)} is there twice, expected unique names",
-            )
-        seen.add(name.casefold())
+            other = seen[name.casefold()]
+            raise RefusedError("zip-duplicate", _twice(name, other))
+        seen[name.casefold()] = name
     safe_relative_paths(name.removesuffix("/") for name in names)
     files = {name.casefold(): name for name in names if not name.endswith("/")}
     for name in names:

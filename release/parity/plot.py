@@ -239,9 +239,12 @@ def _draw_legend(figure: "Figure") -> None:
 
 
 def _short(label: str) -> str:
-    """Return a label that fits into a cell; what comes last tells most."""
+    """Return a label that fits into a cell: both ends tell, its middle goes."""
     text = _plain(label, _NAME_LENGTH)
-    return text if len(text) <= _LABEL_LENGTH else f"..{text[2 - _LABEL_LENGTH :]}"
+    if len(text) <= _LABEL_LENGTH:
+        return text
+    end = (_LABEL_LENGTH - 2) * 2 // 3
+    return f"{text[: _LABEL_LENGTH - 2 - end]}..{text[-end:]}"
 
 
 def _title(report: ParityReport) -> str:

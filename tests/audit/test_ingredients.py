@@ -1,5 +1,7 @@
 """Audits without a recipe, with ingredients missing or alike, and of fp8 variants."""
 
+import json
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -218,12 +220,38 @@ def test_an_fp8_variant_shows_another_convention(audit, merged, rev2, convert):
     assert set(finding["tensors"]) <= set(moved)
 
 
-def test_an_fp8_variant_that_was_cast_from_the_fp16_file_is_said_to_be(
-    audit, rev2, convert
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ("fp8", "F16 first, then F8_E4M3,"),
+        ("fp8-scaled", "F16 first, then F8_E4M3 with a scale,"),
+    ],
+)
+def test_a_variant_that_was_cast_from_the_fp16_file_is_said_to_be(
+    audit, rev2, convert, preset, words
 ):
-    found = audit(convert(rev2, "fp8"))
+    found = audit(convert(rev2, preset))
 
     finding = found.finding("intermediate-file")
-    assert (found.code, found.verdict) == (6, "intermediate-file")
-    assert finding["detail"].startswith("the result was rounded to F16 first")
+    verdicts = {each["verdict"] for each in found.document["findings"]}
+    assert (found.code, verdicts) == (6, {"exact", "intermediate-file"})
+    assert finding["detail"].startswith(f"the result was rounded to {words}")
     assert found.document["tensors"]["different"] == len(finding["tensors"])
+
+
+def test_a_value_changed_after_the_cast_is_not_excused_by_it(audit, rev2, convert):
+    """It is outside the sample, in a tensor that the cast itself changed."""
+    path = convert(rev2, "fp8")
+    name = "conditioner.embedders.0.transformer.text_model.embeddings."
+    name += "token_embedding.weight"
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    data[start + header[name]["data_offsets"][0]] ^= 0x40
+    path.write_bytes(data)
+
+    found = audit(path)
+
+    finding = found.finding("changed-values")
+    assert found.verdict == "changed-values"
+    assert finding["tensors"] == [name]

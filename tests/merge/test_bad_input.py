@@ -44,7 +44,7 @@ WRITTEN = {
     "slerp(a, b, 2)": ("method-parameter", "got 2 for t of slerp", "slerp(a, b, t)"),
     "slerp(a, b)": ("method-parameter", "got no t in slerp", "slerp(a, b, t)"),
     "a * b": ("recipe-not-linear", "got a product of two models", "a + 0.5 * (b - c)"),
-    "0.5*a": ("unused-ingredient", "not needed for 'the expression': b", "remove it"),
+    "0.5*a": ("unused-ingredient", "not needed for the expression: b", "remove it"),
     "a - a + b - b": ("recipe-empty", "every coefficient is 0", "cancel out"),
     "lora(a) + lora(b)": ("recipe-empty", "only LoRAs", "base + 0.6 * lora(style)"),
     "a + lora(a) + b": ("lora-use", "a is a LoRA elsewhere, and a model here", "lora"),

@@ -10,7 +10,7 @@ import pytest
 from release.architecture.contents import Part
 from release.errors import OutputExistsError, ReleaseError, UsageError
 from release.parity.cells import cells_of
-from release.parity.plot import Plot
+from release.parity.plot import Plot, _short
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 
@@ -168,3 +168,15 @@ def test_picture_that_is_there_is_kept_unless_it_may_be_replaced(report, tmp_pat
 
     Plot(path, overwrite=True).draw(report)
     assert path.read_text().startswith("<?xml")
+
+
+def test_long_labels_lose_their_middle():
+    label = "text_model.embeddings.position_embedding"
+
+    short = _short(label)
+
+    assert len(short) == 24
+    begin, end = short.split("..")
+    assert label.startswith(begin)
+    assert label.endswith(end)
+    assert min(len(begin), len(end)) > 5

@@ -78,6 +78,26 @@ def test_fit_tells_blocks_with_other_coefficients_apart(audit, rev2):
     assert value == pytest.approx(-0.95, abs=1e-4)
 
 
+def test_fit_says_where_few_values_leave_it_open_which_coefficients_there_are(
+    audit, variants, weight
+):
+    path = next(variants.glob("*-fp8.safetensors"))
+
+    found = audit(path, declared=("fit", ""))
+
+    solved = [f for f in found.document["findings"] if f["found"]]
+    (open_, *_) = [f for f in found.document["findings"] if not f["found"]]
+    assert (found.code, found.verdict) == (0, "fitted")
+    assert len(solved) == 3
+    for finding in solved:
+        value, _ = coefficients(finding)["anxl2"]
+        for name in finding["tensors"]:
+            assert value == pytest.approx(weight(name) - 1, abs=1e-3), name
+    assert open_["detail"].startswith("undetermined between anxl2 -")
+    assert " or anxl2 -0.9" in open_["detail"]
+    assert "undetermined which" in found.document["sentence"]
+
+
 def test_fit_with_the_wrong_ingredients_is_unexplained(audit, gamma_alone):
     found = audit(gamma_alone, names=("anxl3", "base8"), declared=("fit", ""))
 
@@ -126,6 +146,10 @@ def test_a_missing_ingredient_leaves_what_the_others_show(audit, rev2):
     assert (found.code, found.verdict) == (6, "ingredient-missing")
     assert found.document["missing_ingredients"] == ["base8"]
     assert "hint: pass --ingredient base8=PATH" in found.said
+    assert found.document["sentence"].startswith("without base8, by ")
+    compared = found.document["confidence"].partition(" could be compared")[0]
+    total = found.document["values"]["total"]
+    assert compared == f"78 of {total:,} values, {7800 / total:.2g} %,"
     finding = found.document["findings"][0]
     solved = coefficients(finding)
     total = sum(value for value, _ in solved.values())

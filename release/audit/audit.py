@@ -83,8 +83,11 @@ def audit(
     found: dict[str, Rechecked] = {}
     if not options.sample and question.recipe is not None:
         found = _recheck(subject, layout, options, progress)
+    recast = _recheck_as_cast(
+        subject, layout, sampled, found, options=options, progress=progress
+    )
     places = Places(groups_of(layout.tasks))
-    states = states_of(sampled, found, layout.columns)
+    states = states_of(sampled, found, layout.columns, recast=recast)
     with _explaining(states, progress) as advance:
         samples = Samples(inputs, layout.columns, advance)
         evidence = Evidence(sampled, found, samples, places, options.threads)
@@ -189,6 +192,55 @@ def _recheck(
             advance=advance,
         )
     return {each.name: each for each in results}
+
+
+def _recheck_as_cast(
+    subject: Ingredient,
+    layout: Layout,
+    sampled: Sequence[Sampled],
+    found: Mapping[str, Rechecked],
+    *,
+    options: AuditOptions,
+    progress: Progress,
+) -> frozenset[str]:
+    """Compute again, by way of a finer file, what does not follow the recipe at once.
+
+    Returns:
+        The tensors that equal the recipe so, every value and scale of them.
+    """
+    jobs: dict[Dtype, list[TensorJob]] = {}
+    n_read = 0
+    for each in sampled:
+        task, known = each.task, found.get(each.task.name)
+        is_refuted = each.cast is not None and not each.cast.is_equal
+        if known is None or known.counts is None or _is_equal(known):
+            continue
+        if is_refuted or not task.may_be_cast:
+            continue
+        jobs.setdefault(task.file_dtype, []).append(_compared(task.job, task, subject))
+        n_read += task.job.read_nbytes + task.operand.entry.nbytes
+    if not jobs:
+        return frozenset()
+    equal: list[str] = []
+    with progress.stage("compute again as a cast", n_read) as advance:
+        for dtype, some in jobs.items():
+            results = recheck(
+                subject.checkpoint,
+                layout.ingredients,
+                some,
+                threads=options.threads,
+                advance=advance,
+                through=dtype,
+            )
+            equal += [each.name for each in results if _is_equal(each)]
+    return frozenset(equal)
+
+
+def _is_equal(found: Rechecked) -> bool:
+    counts = found.counts
+    return (
+        counts is not None and not found.problem and counts.n_equal == counts.n_elements
+    )
 
 
 def _compared(job: TensorJob, task: Task, subject: Ingredient) -> TensorJob:

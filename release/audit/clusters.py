@@ -90,6 +90,54 @@ def brought_together(clusters: Sequence[Cluster]) -> list[Cluster]:
     return sorted(found, key=lambda each: -len(each.members))
 
 
+def told_apart(
+    clusters: Sequence[Cluster],
+) -> tuple[list[Cluster], list[tuple[tuple[Cluster, ...], tuple[Sampled, ...]]]]:
+    """Give each group of tensors to the cluster that fits it best, if one does clearly.
+
+    Returns:
+        The clusters with the groups that are theirs alone, those of most tensors first;
+        and groups that several fit about as well: these clusters, and the tensors.
+    """
+    own: dict[int, list[Sampled]] = {at: [] for at in range(len(clusters))}
+    open_: dict[tuple[int, ...], list[Sampled]] = {}
+    for at, cluster in enumerate(clusters):
+        groups: dict[object, list[Sampled]] = {}
+        for each in cluster.members:
+            groups.setdefault((each.task.group, each.task.dtype), []).append(each)
+        for members in groups.values():
+            fitting = _fitting(members, at, clusters)
+            if len(fitting) == 1:
+                own[fitting[0]] += members
+            else:
+                open_.setdefault(fitting, []).extend(members)
+    kept = [
+        Cluster(tuple(own[at]), cluster.moments, cluster.fit)
+        for at, cluster in enumerate(clusters)
+        if own[at]
+    ]
+    return sorted(kept, key=lambda each: -len(each.members)), [
+        (tuple(clusters[at] for at in fitting), tuple(members))
+        for fitting, members in open_.items()
+    ]
+
+
+def _fitting(
+    members: Sequence[Sampled], home: int, clusters: Sequence[Cluster]
+) -> tuple[int, ...]:
+    """Return which clusters fit some tensors about as well as the best of them."""
+    names = [each.names for each in clusters[home].fit.coefficients]
+    moments = Moments.total(_moments(each) for each in members)
+    misfits = {
+        at: moments.misfit_of(cluster.fit.parameters)
+        for at, cluster in enumerate(clusters)
+        if at == home or [each.names for each in cluster.fit.coefficients] == names
+    }
+    best = min(misfits.values())
+    margin = _MARGIN * max(1.0, best / moments.n)
+    return tuple(at for at, misfit in misfits.items() if misfit <= best + margin)
+
+
 def _agree(one: Cluster, other: Cluster) -> bool:
     if one.members[0].task.declared != other.members[0].task.declared:
         return False

@@ -16,18 +16,26 @@ from release.audit.partial import partial_findings
 from release.audit.places import ELSEWHERE
 from release.audit.question import Evidence, Question
 from release.audit.report import Finding
-from release.audit.samples import Sampled, Task
+from release.audit.samples import Sampled, Tally, Task
 from release.audit.solutions import fitted, solved
 from release.audit.states import (
     States,
     names_of,
 )
 from release.audit.verdict import Verdict
+from release.audit.wording import cast_text
 from release.engine.parallel import run_all
 from release.recipe.rows import is_method
 
 _PROVING: Final = 32
 """Values that must be equal to say where they come from."""
+_STRAY_TENSORS: Final = 0.01
+"""Share of the tensors up to which values that are off may be strays."""
+_STRAY_VALUES: Final = 0.001
+"""The same of a tensor's values."""
+_STRAYS: Final = 3
+"""Values that are few even in a small tensor, if they are not many of it."""
+_STRAYS_SHARE: Final = 0.1
 
 
 def judge(question: Question, evidence: Evidence, states: States) -> list[Finding]:
@@ -58,12 +66,11 @@ class _Judge:
     def of_passing(self, states: States, *, is_rest: bool) -> Iterator[Finding]:
         """Say which tensors follow the recipe; `is_rest` if others do not."""
         if states.cast:
-            dtype = states.cast[0].task.file_dtype.code
             yield self._bench.finding(
                 Verdict.INTERMEDIATE,
                 states.cast,
-                f"the result was rounded to {dtype} first, as when it is cast from a"
-                " file",
+                f"the result was rounded to {cast_text(states.cast)}, as when a variant"
+                " is cast from a file",
                 silent=names_of(states.passing),
             )
         for verdict, pile, detail in (
@@ -81,6 +88,7 @@ class _Judge:
             self._unseen,
             lambda pile: self._alternatives(pile, [*states.passing, *states.cast]),
             lambda pile: self._copies(pile, states.passing),
+            self._isolated,
             lambda pile: fitted(self._bench, pile, states),
         ):
             findings = list(take(rest))
@@ -146,12 +154,25 @@ class _Judge:
             if tally is not None and tally.is_equal and not whole.is_equal:
                 found.append(each)
         if found:
-            n_off = sum(
-                self._bench.tally(e).n - self._bench.tally(e).n_equal for e in found
-            )
-            n = sum(self._bench.tally(each).n for each in found)
-            detail = f"{n_off:,} of {n:,} values differ"
-            yield self._bench.finding(Verdict.CHANGED, found, detail)
+            yield self._changed(found)
+
+    def _isolated(self, pile: Sequence[Sampled]) -> Iterator[Finding]:
+        """Few tensors in which few values are off, and some far: no arithmetic.
+
+        Roundings on the way move values of all tensors, and to neighbours mostly; other
+        coefficients move most values of a tensor.
+        """
+        n_tensors = len(self._evidence.sampled)
+        found = [each for each in pile if _has_few_off(self._bench.tally(each))]
+        if 0 < len(found) <= max(1.0, _STRAY_TENSORS * n_tensors):
+            yield self._changed(found)
+
+    def _changed(self, found: Sequence[Sampled]) -> Finding:
+        tallies = [self._bench.tally(each) for each in found]
+        n_off = sum(each.n - each.n_equal for each in tallies)
+        n = sum(each.n for each in tallies)
+        detail = f"{n_off:,} of {n:,} values differ"
+        return self._bench.finding(Verdict.CHANGED, found, detail)
 
     # Other recipes.
 
@@ -213,6 +234,12 @@ class _Judge:
                     else f"taken from {name} alone",
                     silent=self._bench.silent(members, passing, _only(name)),
                 )
+
+
+def _has_few_off(tally: Tally) -> bool:
+    n_off = tally.n - tally.n_equal
+    few = max(_STRAY_VALUES * tally.n, min(_STRAYS, _STRAYS_SHARE * tally.n))
+    return not tally.is_near and n_off <= few
 
 
 def _beyond_chance(pile: Sequence[Sampled]) -> list[Sampled]:

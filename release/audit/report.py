@@ -162,6 +162,9 @@ def audit_sentence(report: AuditReport) -> str:
     """
     extent, of = report.extent, f"of {report.extent.n_tensors:,} tensors"
     share = f"in a sample of {_percent(extent)} of the values, "
+    if report.missing:
+        without = ", ".join(report.missing)
+        share = f"without {without}, by {_percent(extent)} of the values, "
     begin = "" if extent.is_whole else share
     if report.verdict is Verdict.EXACT:
         return f"{begin}{extent.n_equal_tensors:,} {of} equal the recipe bit for bit"
@@ -182,11 +185,14 @@ def audit_sentence(report: AuditReport) -> str:
 
 
 def _fitted(findings: Sequence[Finding]) -> str:
-    found = [each for each in findings if each.verdict is Verdict.FITTED]
+    fitted = [each for each in findings if each.verdict is Verdict.FITTED]
+    found = [each for each in fitted if each.found]
     n = sum(len(each.tensors) for each in found)
+    n_open = sum(len(each.tensors) for each in fitted) - n
+    rest = f" and may explain {n_open:,} more, undetermined which," if n_open else ""
     if len(found) == 1:
-        return f"{found[0].detail} explain {n:,}"
-    return f"{len(found)} sets of coefficients explain {n:,}"
+        return f"{found[0].detail} explain {n:,}{rest}"
+    return f"{len(found)} sets of coefficients explain {n:,}{rest}"
 
 
 def confidence(report: AuditReport) -> str:
@@ -197,6 +203,15 @@ def confidence(report: AuditReport) -> str:
     n = extent.n_compared_values
     if n == 0:
         return "No value could be compared with what it should be."
+    compared = _share(n / max(1, extent.n_values))
+    if report.missing:
+        solved = extent.n_tensors - extent.n_compared
+        return (
+            f"{n:,} of {extent.n_values:,} values, {compared},"
+            f" could be compared with what they should be; {solved:,} of"
+            f" {extent.n_tensors:,} tensors lack an ingredient and were judged by"
+            f" coefficients, solved for from {_percent(extent)} of the values."
+        )
     if 2 * extent.n_compared < extent.n_tensors:
         return (
             f"{extent.n_sampled_values:,} of {extent.n_values:,} values were solved for"
@@ -204,7 +219,7 @@ def confidence(report: AuditReport) -> str:
             " could be compared with what they should be."
         )
     return (
-        f"{n:,} of {extent.n_values:,} values were compared, {_percent(extent)}."
+        f"{n:,} of {extent.n_values:,} values were compared, {compared}."
         f" If {_share(3 / n)} of all values or more differed, spread evenly, the sample"
         " would show it with 95 % certainty; what lies in few places it may miss."
     )

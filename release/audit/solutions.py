@@ -4,7 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from release.audit.bench import Bench
-from release.audit.clusters import Cluster, brought_together, find_clusters
+from release.audit.clusters import (
+    Cluster,
+    brought_together,
+    find_clusters,
+    told_apart,
+)
 from release.audit.report import Finding
 from release.audit.residuals import residual_rms
 from release.audit.roundings import best_arithmetic
@@ -113,6 +118,7 @@ def _differing(bench: Bench, cluster: Cluster, passing: Sequence[Sampled]) -> Fi
 def solved(bench: Bench, pile: Sequence[Sampled]) -> Iterator[Finding]:
     """Yield the coefficients of tensors of which nothing is declared."""
     explained, strange = _explained(bench, pile)
+    explained, undetermined = told_apart(explained)
     for cluster in explained:
         found = cluster.fit.coefficients
         is_blind = all(len(e.names) > 1 or e.value is None for e in found)
@@ -122,6 +128,13 @@ def solved(bench: Bench, pile: Sequence[Sampled]) -> Iterator[Finding]:
             ", ".join(coefficient_text(each) for each in found),
             found=found,
         )
+    for fitting, members in undetermined:
+        sets = " or ".join(
+            ", ".join(coefficient_text(each) for each in cluster.fit.coefficients)
+            for cluster in fitting
+        )
+        detail = f"undetermined between {sets}: too few values to tell"
+        yield bench.finding(Verdict.FITTED, members, detail)
     yield from _strange(bench, strange)
 
 

@@ -1,6 +1,7 @@
 """Which tensors follow the recipe: by their sample, or by every value of theirs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,8 +24,8 @@ class States:
     Attributes:
         equal: All compared values are equal.
         near: The others are neighbours of what they should be, few enough.
-        cast: All values of the sample are equal if the sum is rounded to the dtype of
-            the ingredients first.
+        cast: All values, or those of a sample, are equal if the sum is rounded to the
+            dtype of the ingredients first.
         failing: Values differ.
         open: Nothing is declared that could be compared.
     """
@@ -51,9 +52,19 @@ def tally_of(sampled: Sampled, counts: Mapping[str, Rechecked]) -> Tally | None:
 
 
 def states_of(
-    sampled: Iterable[Sampled], counts: Mapping[str, Rechecked], columns: Columns
+    sampled: Iterable[Sampled],
+    counts: Mapping[str, Rechecked],
+    columns: Columns,
+    *,
+    recast: AbstractSet[str] = frozenset(),
 ) -> States:
     """Return the tensors by how they compare with the recipe.
+
+    Args:
+        sampled: Every tensor's sample.
+        counts: Tensor name -> what its re-execution found, where there was one.
+        columns: The ingredients.
+        recast: Tensors that are equal in a re-execution by way of a finer file.
 
     Neighbouring values pass if they are as rare as another order of sums makes them,
     and if the coefficients that fit the tensors are those declared.
@@ -66,7 +77,7 @@ def states_of(
             (states.failing if is_bad else states.open).append(each)
         elif tally.is_equal:
             states.equal.append(each)
-        elif each.cast is not None and each.cast.is_equal:
+        elif _is_cast(each, counts, recast):
             states.cast.append(each)
         elif tally.is_near and _is_rare(tally, each):
             states.near.append(each)
@@ -76,6 +87,15 @@ def states_of(
         states.failing += states.near
         states.near = []
     return states
+
+
+def _is_cast(
+    sampled: Sampled, counts: Mapping[str, Rechecked], recast: AbstractSet[str]
+) -> bool:
+    found = counts.get(sampled.task.name)
+    if found is not None and found.counts is not None:
+        return sampled.task.name in recast
+    return sampled.cast is not None and sampled.cast.is_equal
 
 
 def _is_rare(tally: Tally, sampled: Sampled) -> bool:

@@ -35,3 +35,12 @@ def declared_text(pile: Sequence[Sampled]) -> Mapping[str, str]:
     if first is None or any(row != first for row in rows):
         return {}
     return {name: decimal_text(value) for name, value in first.items()}
+
+
+def cast_text(pile: Sequence[Sampled]) -> str:
+    """Return what tensors were rounded to, in turn: "F16 first, then F8_E4M3"."""
+    tasks = [each.task for each in pile]
+    first = " or ".join(sorted({task.file_dtype.code for task in tasks}))
+    dtypes = " or ".join(sorted({task.dtype.code for task in tasks}))
+    scale = " with a scale" if any(task.operand.scale for task in tasks) else ""
+    return f"{first} first, then {dtypes}{scale}"

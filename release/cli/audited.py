@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from release.audit.report import AuditReport, Finding, audit_sentence, confidence
+from release.audit.verdict import Verdict
 from release.audit.wording import number_text
 from release.console import columns
 from release.errors import first_names, visible
@@ -31,7 +32,8 @@ def report_text(report: AuditReport) -> list[str]:
 
 def _is_plain(report: AuditReport, finding: Finding) -> bool:
     """Whether a finding says no more than the first line does."""
-    return finding.verdict.follows and report.follows and not finding.found
+    is_open = finding.verdict is Verdict.FITTED and not finding.found
+    return finding.verdict.follows and report.follows and not is_open
 
 
 def _table(findings: Sequence[Finding]) -> list[str]:

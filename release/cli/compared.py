@@ -18,13 +18,21 @@ from release.parity.report import (
     Verdict,
 )
 
+ROUNDED_APART: Final = (
+    "by no more than 1 step of the coarser dtype: two roundings of one exact result"
+    " can differ so; --tolerance ulp=1 accepts it; audit tells whether both follow the"
+    " recipe"
+)
+"""What is said of files that may be two variants of one merge."""
 _WORST_SHOWN: Final = 5
 _ROUNDED: Final = (Verdict.A_ROUNDED, Verdict.B_ROUNDED)
 
 
 def text(report: ParityReport) -> list[str]:
     """Return the report for people: the verdict first, then figures by component."""
-    lines = [verdict_line(report), *_side_lines(report)]
+    lines = [verdict_line(report)]
+    lines += [ROUNDED_APART] if report.is_rounded_apart else []
+    lines += _side_lines(report)
     if report.tensors:
         lines += ["", *_table(report)]
     lines += _worst(report)
@@ -206,6 +214,7 @@ def document(report: ParityReport) -> dict[str, Any]:
         "verdict": report.outcome.value,
         "sentence": verdict_line(report),
         "passed": report.outcome is not Outcome.DIFFERS,
+        "rounded_apart": report.is_rounded_apart,
         "tolerances": list(report.tolerances),
         "ignores_missing": report.ignores_missing,
         "only_in_a": list(report.missing[0]),

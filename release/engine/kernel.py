@@ -20,7 +20,7 @@ from release.engine.read import Reader
 from release.engine.results import TensorResult
 from release.engine.writer import Sink, TargetWriter
 from release.formats.checkpoint import Checkpoint
-from release.numeric.cast import mend_subnormals, widen
+from release.numeric.cast import TORCH_DTYPES, mend_subnormals, narrow, widen
 from release.numeric.digest import Xxh3Bits128
 from release.numeric.dtype import Dtype
 
@@ -37,6 +37,8 @@ class Kernel:
         names: Their names, for messages.
         outputs: Files that targets refer to by number; None measures without writing.
         advance: Called with the bytes read after each chunk; may raise to stop.
+        through: A dtype that sums are rounded to before a target's, as when a variant
+            is made from a file; None for none.
     """
 
     def __init__(
@@ -45,8 +47,11 @@ class Kernel:
         names: Sequence[str],
         outputs: Sequence[Sink] | None,
         advance: Callable[[int], None],
+        *,
+        through: Dtype | None = None,
     ) -> None:
         self._names = names
+        self._through = through
         self._outputs = outputs
         self._reader = Reader(inputs, CHUNK_ELEMENTS, advance)
         self._copier = Copier(inputs, names, outputs, advance)
@@ -149,6 +154,8 @@ class Kernel:
             if operand.coefficient != 0.0:
                 self._combiner.add(raw, operand.coefficient)
         exact, value = self._combiner.finish()
+        if self._through is not None:
+            return None, None, _rounded_to(self._through, exact, value)
         stands_alone = len(job.operands) == 1 and used == [1.0]
         return raw if stands_alone else None, exact, value
 
@@ -177,3 +184,14 @@ class Kernel:
         index = int(bad.nonzero()[0])
         kind = "NaN" if math.isnan(float(value[index])) else "infinity"
         return f"{kind} at element {start + index:,}"
+
+
+def _rounded_to(dtype: Dtype, exact: Tensor | None, value: Tensor) -> Tensor:
+    """Return a chunk as float32 after it was saved in a dtype and read again."""
+    if exact is not None and dtype is Dtype.BF16:
+        mend_subnormals(exact, value)
+    if dtype in {Dtype.F32, Dtype.F64}:
+        return value if exact is None else exact.to(torch.float32)
+    rounded = torch.empty(value.numel(), dtype=TORCH_DTYPES[dtype])
+    narrow(value, rounded)
+    return rounded.to(torch.float32)

@@ -100,6 +100,7 @@ def recheck(
     *,
     threads: int,
     advance: Callable[[int], None],
+    through: Dtype | None = None,
 ) -> list[Rechecked]:
     """Run jobs of `compared`, or without targets for the digests of operands.
 
@@ -109,6 +110,8 @@ def recheck(
         jobs: The tensors.
         threads: Worker threads; each holds some 15 MiB.
         advance: Called with bytes read, from any thread; may raise to stop.
+        through: A dtype that sums are rounded to first, as when a variant is made from
+            a file; None for none.
 
     Raises:
         InputError: A file changed or cannot be read.
@@ -118,7 +121,7 @@ def recheck(
 
     def run(job: TensorJob) -> Rechecked:
         if not hasattr(local, "worker"):
-            local.worker = _Worker(subject, ingredients, advance)
+            local.worker = _Worker(subject, ingredients, advance, through)
         worker: _Worker = local.worker
         return worker.run(job)
 
@@ -133,6 +136,7 @@ class _Worker:
         subject: Checkpoint,
         ingredients: Sequence[Ingredient],
         advance: Callable[[int], None],
+        through: Dtype | None,
     ) -> None:
         self._subject = subject
         self._comparison = Comparison(subject, advance)
@@ -141,6 +145,7 @@ class _Worker:
             [each.name for each in ingredients],
             [self._comparison],
             advance,
+            through=through,
         )
 
     def run(self, job: TensorJob) -> Rechecked:

@@ -40,6 +40,11 @@ def _failed(report: ParityReport) -> ParityError:
         f"{visible(worst.name)}: {worst.misses[0]}"
     )
     hint = "if they may differ, say how far, for example --tolerance snr=30"
+    if report.is_rounded_apart:
+        hint = (
+            "two variants of one merge can differ so; --tolerance ulp=1 accepts it,"
+            " audit tells"
+        )
     if report.tolerances:
         hint = f"the tolerance was {', '.join(report.tolerances)}"
     return _error(report, "differs", reason, hint=hint)

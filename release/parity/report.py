@@ -177,6 +177,20 @@ class ParityReport:
         return tuple(each for each in self.by_likeness if each.misses)
 
     @property
+    def is_rounded_apart(self) -> bool:
+        """Whether files of two dtypes differ by a step of the coarser one at most.
+
+        Each may then be one exact result, rounded once on its own.
+        """
+        return (
+            self.outcome is Outcome.DIFFERS
+            and bool(self.failed)
+            and not self.other_shapes
+            and not (self.n_missing and not self.ignores_missing)
+            and all(_is_a_step_off(each) for each in self.failed)
+        )
+
+    @property
     def by_likeness(self) -> tuple[TensorParity, ...]:
         """The tensors whose values differ: failed ones first, then the lowest SNR."""
         differing = (each for each in self.tensors if each.likeness.n_differing)
@@ -218,6 +232,17 @@ class ParityReport:
         return (
             Outcome.IDENTICAL if is_same and not self.n_missing else Outcome.SAME_VALUES
         )
+
+
+def _is_a_step_off(tensor: TensorParity) -> bool:
+    found, (first, second) = tensor.likeness, tensor.stored
+    return (
+        first.dtype != second.dtype
+        and found.is_measured
+        and not found.n_not_finite
+        and found.max_ulp is not None
+        and found.max_ulp <= 1
+    )
 
 
 def _badness(tensor: TensorParity) -> tuple[bool, float, int, str]:

@@ -269,6 +269,9 @@ def _draw_legend(figure: "Figure", legend: Sequence[tuple[Fill, str]]) -> None:
 
 
 def _short(label: str, length: int) -> str:
-    """Return a label that fits into a tile; what comes last tells most."""
+    """Return a label that fits into a tile: both ends tell, its middle goes."""
     text = plain(label)
-    return text if len(text) <= length else f"..{text[2 - length :]}"
+    if len(text) <= length:
+        return text
+    end = (length - 2) * 2 // 3
+    return f"{text[: length - 2 - end]}..{text[-end:]}"

@@ -9,7 +9,7 @@ from release.errors import RecipeError, first_names, visible
 from release.recipe.expression import parse
 from release.recipe.functions import FUNCTIONS
 from release.recipe.names import suggestion
-from release.recipe.text import MERGED_VAE, RecipeText
+from release.recipe.text import EXPRESSION_STEP, MERGED_VAE, RecipeText
 from release.recipe.tokens import Place
 from release.recipe.tree import Expression, Lora, MethodCall, Name, walk
 
@@ -148,7 +148,7 @@ def _check_known(step: Step, known: Collection[str]) -> None:
                 name.column,
                 f"unknown name '{visible(name.name, 64)}'",
                 code="unknown-name",
-                hint=suggestion(name.name, known),
+                hint=suggestion(name.name, {*known} - {EXPRESSION_STEP}),
             )
 
 
@@ -184,14 +184,16 @@ def _reached(output: str, steps: Mapping[str, Step]) -> set[str]:
 
 def _check_used(recipe: RecipeText, reached: Collection[str]) -> None:
     unused = recipe.ingredients.keys() - recipe.copied_from
+    output = recipe.output
+    if output != EXPRESSION_STEP:
+        output = f"'{visible(output)}'"
     for key, code, names in (
         (recipe.keys.steps, "unused-step", recipe.steps.keys() - reached),
         ("ingredients", "unused-ingredient", unused - {*reached}),
     ):
         if names:
             raise RecipeError(
-                f"{key}: not needed for '{visible(recipe.output)}':"
-                f" {first_names(sorted(names))}",
+                f"{key}: not needed for {output}: {first_names(sorted(names))}",
                 code=code,
                 hint="remove it, or name it in a step that the output uses",
             )

@@ -107,6 +107,12 @@ def merged(models: dict[str, Tensors]) -> Callable[..., Tensors]:
 
 
 @pytest.fixture(scope="session")
+def weight() -> Callable[[str], float]:
+    """Tell the block weight of a tensor in gamma rev2."""
+    return weight_of
+
+
+@pytest.fixture(scope="session")
 def rev2(merged: Callable[..., Tensors]) -> Tensors:
     """gamma rev2. Never change it: copy it."""
     return merged()

@@ -60,6 +60,9 @@ def test_one_flipped_bit_in_a_build_is_named(plan, release_folder, tmp_path):
     report = built(plan, path)
 
     (finding,) = [each for each in report.findings if not each.verdict.follows]
+    assert report.verdict.code == "changed-values"
+    assert finding.detail.startswith("1 of ")
+    assert finding.detail.endswith(" values differ")
     assert len(finding.tensors) == 1
     with pytest.raises(ParityError) as error:
         raise_if_different(report)

@@ -1,5 +1,7 @@
 """Audits without a recipe, with ingredients missing or alike, and of fp8 variants."""
 
+import json
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -76,6 +78,26 @@ def test_fit_tells_blocks_with_other_coefficients_apart(audit, rev2):
     assert value == pytest.approx(-0.95, abs=1e-4)
 
 
+def test_fit_says_where_few_values_leave_it_open_which_coefficients_there_are(
+    audit, variants, weight
+):
+    path = next(variants.glob("*-fp8.safetensors"))
+
+    found = audit(path, declared=("fit", ""))
+
+    solved = [f for f in found.document["findings"] if f["found"]]
+    (open_, *_) = [f for f in found.document["findings"] if not f["found"]]
+    assert (found.code, found.verdict) == (0, "fitted")
+    assert len(solved) == 3
+    for finding in solved:
+        value, _ = coefficients(finding)["anxl2"]
+        for name in finding["tensors"]:
+            assert value == pytest.approx(weight(name) - 1, abs=1e-3), name
+    assert open_["detail"].startswith("undetermined between anxl2 -")
+    assert " or anxl2 -0.9" in open_["detail"]
+    assert "undetermined which" in found.document["sentence"]
+
+
 def test_fit_with_the_wrong_ingredients_is_unexplained(audit, gamma_alone):
     found = audit(gamma_alone, names=("anxl3", "base8"), declared=("fit", ""))
 
@@ -124,6 +146,10 @@ def test_a_missing_ingredient_leaves_what_the_others_show(audit, rev2):
     assert (found.code, found.verdict) == (6, "ingredient-missing")
     assert found.document["missing_ingredients"] == ["base8"]
     assert "hint: pass --ingredient base8=PATH" in found.said
+    assert found.document["sentence"].startswith("without base8, by ")
+    compared = found.document["confidence"].partition(" could be compared")[0]
+    total = found.document["values"]["total"]
+    assert compared == f"78 of {total:,} values, {7800 / total:.2g} %,"
     finding = found.document["findings"][0]
     solved = coefficients(finding)
     total = sum(value for value, _ in solved.values())
@@ -218,12 +244,38 @@ def test_an_fp8_variant_shows_another_convention(audit, merged, rev2, convert):
     assert set(finding["tensors"]) <= set(moved)
 
 
-def test_an_fp8_variant_that_was_cast_from_the_fp16_file_is_said_to_be(
-    audit, rev2, convert
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ("fp8", "F16 first, then F8_E4M3,"),
+        ("fp8-scaled", "F16 first, then F8_E4M3 with a scale,"),
+    ],
+)
+def test_a_variant_that_was_cast_from_the_fp16_file_is_said_to_be(
+    audit, rev2, convert, preset, words
 ):
-    found = audit(convert(rev2, "fp8"))
+    found = audit(convert(rev2, preset))
 
     finding = found.finding("intermediate-file")
-    assert (found.code, found.verdict) == (6, "intermediate-file")
-    assert finding["detail"].startswith("the result was rounded to F16 first")
+    verdicts = {each["verdict"] for each in found.document["findings"]}
+    assert (found.code, verdicts) == (6, {"exact", "intermediate-file"})
+    assert finding["detail"].startswith(f"the result was rounded to {words}")
     assert found.document["tensors"]["different"] == len(finding["tensors"])
+
+
+def test_a_value_changed_after_the_cast_is_not_excused_by_it(audit, rev2, convert):
+    """It is outside the sample, in a tensor that the cast itself changed."""
+    path = convert(rev2, "fp8")
+    name = "conditioner.embedders.0.transformer.text_model.embeddings."
+    name += "token_embedding.weight"
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    data[start + header[name]["data_offsets"][0]] ^= 0x40
+    path.write_bytes(data)
+
+    found = audit(path)
+
+    finding = found.finding("changed-values")
+    assert found.verdict == "changed-values"
+    assert finding["tensors"] == [name]

@@ -8,6 +8,10 @@ import pytest
 import safetensors.numpy
 import xxhash
 
+from release.errors import RecipeError
+from release.recipe.fold import fold
+from release.recipe.text import Origin, recipe_of_expression
+
 HALF = "0.5*a + 0.5*b"
 NORM = "model.diffusion_model.input_blocks.7.1.transformer_blocks.2.norm1.weight"
 LONG = "model.diffusion_model.input_blocks.4.1.proj_in.weight"
@@ -44,7 +48,7 @@ WRITTEN = {
     "slerp(a, b, 2)": ("method-parameter", "got 2 for t of slerp", "slerp(a, b, t)"),
     "slerp(a, b)": ("method-parameter", "got no t in slerp", "slerp(a, b, t)"),
     "a * b": ("recipe-not-linear", "got a product of two models", "a + 0.5 * (b - c)"),
-    "0.5*a": ("unused-ingredient", "not needed for 'the expression': b", "remove it"),
+    "0.5*a": ("unused-ingredient", "not needed for the expression: b", "remove it"),
     "a - a + b - b": ("recipe-empty", "every coefficient is 0", "cancel out"),
     "lora(a) + lora(b)": ("recipe-empty", "only LoRAs", "base + 0.6 * lora(style)"),
     "a + lora(a) + b": ("lora-use", "a is a LoRA elsewhere, and a model here", "lora"),
@@ -382,3 +386,12 @@ def test_folder_and_text_are_no_ingredients(refused, models, here):
     assert folder.exit_code == text.exit_code == 4
     assert folder.message.startswith("empty: ")
     assert text.message.startswith("text.safetensors: ")
+
+
+def test_an_expression_has_no_name_among_those_that_are_known():
+    recipe = recipe_of_expression("0.5*zzz + b", {"a": Origin(), "b": Origin()})
+
+    with pytest.raises(RecipeError) as refused:
+        fold(recipe)
+
+    assert refused.value.hint == "known: a, b"

@@ -65,7 +65,8 @@ def test_difference_is_a_result_and_an_error(krelease, ingredients, damaged):
     assert error.startswith(f"error: {damaged} differs from {ingredients['beta7']}: ")
     assert "1 of 2,515 tensors, the worst " in error
     assert hint == (
-        "hint: if they may differ, say how far, for example --tolerance snr=30"
+        "hint: two variants of one merge can differ so; --tolerance ulp=1 accepts it,"
+        " audit tells"
     )
 
 
@@ -195,3 +196,27 @@ def test_what_was_found_names_the_side_that_it_is_about(krelease, write):
     assert out.startswith("identical: 1 tensor has the same bits\n")
     assert "B: EMA weights dropped: 1 tensors" in err
     assert "--ema drop" in refusal
+
+
+@pytest.mark.parametrize(
+    ("steps", "dtype", "is_said"),
+    [(1, "F8_E4M3", True), (2, "F8_E4M3", False), (1, "F16", False)],
+)
+def test_two_roundings_of_one_result_are_said_to_differ_by_a_step(
+    krelease, write, steps, dtype, is_said
+):
+    """1.0624 is nearest to 1 in fp8 (0x38); its neighbour is 1.125 (0x39)."""
+    half = np.array([1.0624, 2.0], np.float16)
+    other = bytes([0x38 + steps, 0x40])
+    if dtype == "F16":
+        other = (half.view(np.uint16) + np.uint16(steps)).tobytes()
+    first = write("a", {"w": ("F16", (2,), half.tobytes())})
+    second = write("b", {"w": (dtype, (2,), other)})
+
+    code, out, err = krelease("parity", first, second)
+    tolerated, _, _ = krelease("parity", first, second, "--tolerance=ulp=1")
+
+    assert code == 6
+    assert ("two roundings of one exact result" in out) is is_said
+    assert ("two variants of one merge" in err) is is_said
+    assert tolerated == (6 if steps > 1 else 0)

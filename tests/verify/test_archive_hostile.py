@@ -59,7 +59,11 @@ CASES = {
     ),
     "not UTF-8": (named(b"\xff"), "zip-member", "not UTF-8"),
     "two of one name": (named("a"), "zip-duplicate", "member a is there twice"),
-    "two but for case": (named("A"), "zip-duplicate", "members a and A differ in case only"),
+    "two but for case": (
+        named("A"),
+        "zip-duplicate",
+        "members a and A differ in case only",
+    ),
     "file and folder": (named("a/b"), "zip-duplicate", "a is a file and the folder"),
     "second name": (
         with_part(extra=second_name(b"../b")),

@@ -190,7 +190,7 @@ def test_people_are_told_what_was_fetched_of_how_much(krelease, damage, lone):
     assert f"MB) from {lone}\n" in out
     assert "checked by SHA-256 " in out
     assert f"told by {RECORD}" in out
-    assert "fetch: 1.05 MB in" in err
+    assert "fetch: 1.05 MB" in err
 
 
 @pytest.mark.parametrize("record", [True, False])
